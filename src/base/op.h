@@ -1,0 +1,23 @@
+/* What every call on a service carries: until when it may take, and whether anybody still waits. */
+#ifndef CASTOR_BASE_OP_H
+#define CASTOR_BASE_OP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct op {
+	int64_t deadline_ns;       /* CLOCK_MONOTONIC, nanoseconds; 0: none */
+	const atomic_bool *cancel; /* set by another thread; NULL: never */
+	uint64_t trace;            /* groups the log lines of one request; 0: none */
+};
+
+/* No deadline, cannot be cancelled. */
+extern const struct op op_none;
+
+/* RC_OK, RC_DEADLINE or RC_CANCELLED. Long loops and waits ask it at least every 100 ms. */
+enum rc op_check(const struct op *op, struct err *err) MUST_USE;
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * The filesystem: answers FUSE requests from a blob service, a directory service and root nodes.
+ * Knows no transport: /dev/fuse, io_uring and virtqueues bring requests to a session (session.h).
+ * Thread-safe.
+ */
+#ifndef CASTOR_FS_FS_H
+#define CASTOR_FS_FS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "fs/roots.h"
+#include "service/blob/blob_service.h"
+#include "service/directory/directory_service.h"
+
+struct fs;
+
+struct fs_options {
+	bool show_xattr;        /* user.castor.blob.digest and the like */
+	bool passthrough;       /* OPEN is answered, raw files are handed to the kernel */
+	size_t chunk_cache;     /* bytes of decoded chunks kept; 0: 64 MiB */
+	size_t directory_cache; /* bytes of decoded directories kept; 0: 16 MiB */
+	unsigned pool_threads;  /* that may wait for slow services; 0: 128 */
+	int64_t deadline_ns;    /* of one request; 0: 30 s */
+};
+
+/* Takes references on the services, and owns roots from here (also on failure). */
+enum rc fs_new(struct blob_service *blobs, struct directory_service *directories,
+	       struct roots *roots, const struct fs_options *options, struct fs **out,
+	       struct err *err) MUST_USE;
+/* All sessions must be gone. Waits for requests that are still being worked on (their cancel flags
+ * are set). */
+void fs_free(struct fs *fs);
+
+/* For tests and `castor mount` on SIGUSR1. */
+struct fs_stats {
+	size_t inodes;      /* known to a kernel, the root not counted */
+	size_t inode_bytes; /* memory that they hold */
+	size_t chunk_bytes; /* decoded chunks kept */
+	size_t directory_bytes;
+	uint64_t requests, pushes, pushed_bytes;
+};
+void fs_get_stats(struct fs *fs, struct fs_stats *out);
+
+#endif

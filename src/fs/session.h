@@ -1,0 +1,79 @@
+/*
+ * One FUSE connection: from its INIT to its end. The boundary between the filesystem and its
+ * transports.
+ *
+ * A transport receives a request as bytes that nobody else can change any more, puts it into a
+ * struct fs_request (embedded in a struct of its own) and calls fs_session_handle. The answer comes
+ * by ops->reply, in this call or later, from this thread or another, exactly once; where a request
+ * has none (FORGET, BATCH_FORGET, INTERRUPT) by ops->done. Then the request is the transport's
+ * again.
+ *
+ * fs_session_handle never waits for a service whose latency is remote: that goes to the pool of
+ * struct fs. With local services it may wait for the disk.
+ *
+ * Hostile input: `in` may hold anything. Nothing in it is trusted but its length.
+ * Source of the protocol: the kernel's UAPI header linux/fuse.h, 7.45; transport-neutral copy in
+ * fs/fuse_wire.h.
+ */
+#ifndef CASTOR_FS_SESSION_H
+#define CASTOR_FS_SESSION_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/buf.h"
+#include "base/op.h"
+#include "fs/fs.h"
+
+struct fs_session;
+struct fs_request;
+
+struct fs_transport_ops {
+	/* The one reply: error is 0 or a negative errno (then count is 0). The transport writes the
+	 * fuse_out_header before the vector. The bytes may be reused once it returns. */
+	void (*reply)(struct fs_request *request, int error, const struct iovec *iov, int count);
+	/* The request wants no reply. */
+	void (*done)(struct fs_request *request);
+	/* Sends a notification (FUSE_NOTIFY_STORE and such). 0 or a negative errno. NULL: this
+	 * transport has none. */
+	int (*notify)(struct fs_session *session, int code, const struct iovec *iov, int count);
+	/* FUSE passthrough: a backing id (> 0) for the descriptor, or a negative errno. NULL: not
+	 * here. */
+	int (*backing_open)(struct fs_session *session, int fd);
+	void (*backing_close)(struct fs_session *session, int backing_id);
+};
+
+struct fs_request {
+	/* The transport's, before fs_session_handle. */
+	struct view in;   /* fuse_in_header and what follows it; stays until the reply */
+	size_t reply_max; /* bytes after the fuse_out_header that a reply can have */
+	/* The filesystem's, until the reply. */
+	struct fs_session *session;
+	struct fs_request *next, *previous; /* in flight, for INTERRUPT; under the session's lock */
+	uint64_t unique;
+	atomic_bool cancelled;
+	struct op op;
+};
+
+/* context is the transport's, see fs_session_context. */
+struct fs_session *fs_session_new(struct fs *fs, const struct fs_transport_ops *ops, void *context);
+/* Every request must have been answered (fs_session_cancel_all hurries them). Forgets all lookups
+ * of this connection. */
+void fs_session_free(struct fs_session *session);
+void *fs_session_context(const struct fs_session *session);
+void fs_session_handle(struct fs_session *session, struct fs_request *request);
+/* Sets the cancel flag of everything in flight. */
+void fs_session_cancel_all(struct fs_session *session);
+/* After INIT: what was agreed. */
+struct fs_session_features {
+	bool initialised;
+	bool destroyed; /* DESTROY came */
+	uint32_t max_write;
+	bool io_uring; /* the kernel offers FUSE over io_uring and the transport may register */
+};
+void fs_session_get_features(struct fs_session *session, struct fs_session_features *out);
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * The on-disk store that the local backends of all services share: packs, index, raw files.
+ * docs/formats/local-store.md is its format. Several processes may have one store open at once;
+ * opening the same store twice in one process gives the same object (by device and inode).
+ * Thread-safe.
+ */
+#ifndef CASTOR_LOCAL_LOCAL_STORE_H
+#define CASTOR_LOCAL_LOCAL_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/op.h"
+
+struct local_store;
+
+enum local_compression { LOCAL_COMPRESSION_NONE, LOCAL_COMPRESSION_ZSTD };
+
+/* Kept in the store when it is created. */
+struct local_policy {
+	enum local_compression compression;
+	int level;          /* of zstd: 1 to 19 */
+	uint64_t raw_files; /* blobs from this size up are kept as raw files; 0: none are */
+};
+
+/* zstd:3, no raw files. */
+extern const struct local_policy local_policy_default;
+
+/* Opens the store at dir, creating it (and parents) with `policy` where nothing is there. policy
+ * NULL: the default for a new store, whatever an existing one has; else RC_FAILED_PRECONDITION
+ * where an existing store has another one. A store of a newer format version is RC_UNSUPPORTED; a
+ * damaged index RC_CORRUPT, naming `castor index rebuild`; a rebuild under way RC_BUSY. */
+enum rc local_store_open(const char *dir, const struct local_policy *policy,
+			 struct local_store **out, struct err *err) MUST_USE;
+struct local_store *local_store_ref(struct local_store *store);
+void local_store_unref(
+	struct local_store *store); /* NULL is fine; the last one waits for the sync thread */
+
+struct local_policy local_store_policy(const struct local_store *store);
+
+struct local_rebuild_stats {
+	uint64_t packs, records, chunks, blobs, directories, path_infos;
+	uint64_t dropped_path_infos; /* whose closure is not whole */
+	uint64_t damaged_records;
+};
+/* Makes the index anew from packs and raw files. Needs the store alone: RC_BUSY where anybody has
+ * it open. The old index stays until the new one is whole and synced. */
+enum rc local_store_rebuild_index(const char *dir, const struct op *op,
+				  struct local_rebuild_stats *stats, struct err *err) MUST_USE;
+
+#endif

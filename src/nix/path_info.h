@@ -1,0 +1,52 @@
+/*
+ * A path info: what is known of one store path. Source of the format: message PathInfo of
+ * tvix.store.v1 and snix.store.v1.
+ */
+#ifndef CASTOR_NIX_PATH_INFO_H
+#define CASTOR_NIX_PATH_INFO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "castore/node.h"
+#include "nix/store_path.h"
+
+enum { PATH_INFO_REFERENCES_MAX = 65536, PATH_INFO_SIGNATURES_MAX = 256, SIGNATURE_SIZE = 64 };
+
+struct signature {
+	char *name; /* owned; alphanumerics, '-', '.', '_' */
+	uint8_t data[SIGNATURE_SIZE];
+};
+
+struct path_info {
+	struct store_path path; /* the node's name, parsed */
+	struct node node;       /* owned copy; its name is path's basename */
+	uint64_t nar_size;
+	struct nar_hash nar_sha256;
+	struct store_path *references; /* owned */
+	size_t reference_count;
+	struct signature *signatures; /* owned */
+	size_t signature_count;
+	bool has_deriver;
+	struct store_path deriver; /* name without ".drv" */
+	bool has_ca;
+	struct ca ca;
+};
+
+/* Zeroed is a valid empty value. */
+void path_info_release(struct path_info *info);
+void path_info_copy(struct path_info *out, const struct path_info *in);
+#define AUTO_PATH_INFO CLEANUP(path_info_release)
+
+/* Canonical protobuf, appended. Keeps what it was given: the order of references included. */
+void path_info_encode(const struct path_info *info, struct buf *out);
+/* Validates all of protocol rules (names, lengths, equal numbers and order of references and
+ * reference names); unknown fields are skipped. RC_INVALID names the field. Copies. */
+enum rc path_info_decode(struct view message, struct path_info *out, struct err *err) MUST_USE;
+/* The same checks on a value that a program filled in. */
+enum rc path_info_check(const struct path_info *info, struct err *err) MUST_USE;
+
+#endif

@@ -1,0 +1,81 @@
+/*
+ * The path-info service: what a Nix store path stands for, by the 20 bytes of its hash part.
+ * Same shape and rules as blob_service.h.
+ */
+#ifndef CASTOR_SERVICE_PATH_INFO_PATH_INFO_SERVICE_H
+#define CASTOR_SERVICE_PATH_INFO_PATH_INFO_SERVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/op.h"
+#include "base/refcount.h"
+#include "nix/path_info.h"
+
+struct path_info_service;
+struct path_info_iter;
+
+struct path_info_service_ops {
+	const char *name;
+	bool remote; /* calls may wait for another machine or process */
+	void (*free)(struct path_info_service *service);
+	/* RC_NOT_FOUND. */
+	enum rc (*get)(struct path_info_service *service, const struct op *op,
+		       const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
+		       struct err *err);
+	/* Replaces an earlier one of the same hash; durable and visible when it returns. *stored
+	 * (may be NULL) is what is kept now, perhaps with signatures added. */
+	enum rc (*put)(struct path_info_service *service, const struct op *op,
+		       const struct path_info *info, struct path_info *stored, struct err *err);
+	/* In ascending order of hash, those above `after` (NULL: all). Entries put meanwhile may or
+	 * may not come. RC_NOT_PERMITTED where listing is not allowed. */
+	enum rc (*list)(struct path_info_service *service, const struct op *op,
+			const uint8_t after[STORE_PATH_HASH_SIZE], struct path_info_iter **out,
+			struct err *err);
+	/* Optional: a number that changes whenever the set of path infos did, in whatever process.
+	 */
+	enum rc (*generation)(struct path_info_service *service, const struct op *op, uint64_t *out,
+			      struct err *err);
+};
+
+struct path_info_service {
+	const struct path_info_service_ops *ops;
+	struct refcount ref;
+};
+
+void path_info_service_init(struct path_info_service *service,
+			    const struct path_info_service_ops *ops);
+struct path_info_service *path_info_service_ref(struct path_info_service *service);
+void path_info_service_unref(struct path_info_service *service);
+bool path_info_service_is_remote(const struct path_info_service *service);
+
+enum rc path_info_service_get(struct path_info_service *service, const struct op *op,
+			      const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
+			      struct err *err) MUST_USE;
+/* Checks info with path_info_check first. */
+enum rc path_info_service_put(struct path_info_service *service, const struct op *op,
+			      const struct path_info *info, struct path_info *stored,
+			      struct err *err) MUST_USE;
+enum rc path_info_service_list(struct path_info_service *service, const struct op *op,
+			       const uint8_t after[STORE_PATH_HASH_SIZE],
+			       struct path_info_iter **out, struct err *err) MUST_USE;
+/* RC_UNSUPPORTED where a backend cannot tell. */
+enum rc path_info_service_generation(struct path_info_service *service, const struct op *op,
+				     uint64_t *out, struct err *err) MUST_USE;
+
+struct path_info_iter_ops {
+	void (*free)(struct path_info_iter *iter);
+	/* RC_OK with *out filled (to be released) and *end false, or with *end true. */
+	enum rc (*next)(struct path_info_iter *iter, const struct op *op, struct path_info *out,
+			bool *end, struct err *err);
+};
+struct path_info_iter {
+	const struct path_info_iter_ops *ops;
+};
+enum rc path_info_iter_next(struct path_info_iter *iter, const struct op *op, struct path_info *out,
+			    bool *end, struct err *err) MUST_USE;
+void path_info_iter_free(struct path_info_iter *iter); /* NULL is fine */
+
+#endif

@@ -1,0 +1,20 @@
+/* What the edges get to see of a store: the three services, and the memory for NAR facts. */
+#ifndef CASTOR_SERVICE_SERVICES_H
+#define CASTOR_SERVICE_SERVICES_H
+
+#include "service/blob/blob_service.h"
+#include "service/directory/directory_service.h"
+#include "service/path_info/nar_facts.h"
+#include "service/path_info/path_info_service.h"
+
+/* References. Which of them may be NULL is said where one is taken. */
+struct services {
+	struct blob_service *blobs;
+	struct directory_service *directories;
+	struct path_info_service *path_infos;
+	struct nar_facts_store *nar_facts;
+};
+
+void services_release(struct services *services); /* unrefs all, clears */
+
+#endif

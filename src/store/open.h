@@ -1,0 +1,37 @@
+/*
+ * From addresses to services: the one place that knows every scheme.
+ *
+ *	local:///dir[?compression=zstd:N|none][&raw-files=SIZE]   all three services
+ *	memory://                                                all three services
+ *	files:///dir                                             blobs only
+ */
+#ifndef CASTOR_STORE_OPEN_H
+#define CASTOR_STORE_OPEN_H
+
+#include "base/err.h"
+#include "service/services.h"
+
+/* Each may be NULL: not said. */
+struct store_addresses {
+	const char *store; /* all three, where the ones below say nothing */
+	const char *blobs;
+	const char *directories;
+	const char *path_infos;
+};
+
+/* Fills what is NULL from the environment: BLOB_SERVICE_ADDR, DIRECTORY_SERVICE_ADDR,
+ * PATH_INFO_SERVICE_ADDR, then CASTOR_STORE, then the default store: local:///var/lib/castor where
+ * this user can write there (or it exists and can be read), else local under $XDG_DATA_HOME/castor.
+ * A flag goes before a variable of the same service; a service's own before the store's. The
+ * default is written to default_store, which the caller keeps as long as the addresses. */
+enum { STORE_ADDRESS_MAX = 4096 };
+enum rc store_addresses_complete(struct store_addresses *addresses,
+				 char default_store[STORE_ADDRESS_MAX], struct err *err) MUST_USE;
+
+/* Every service is opened; RC_INVALID for an unknown scheme lists the known ones. Where no
+ * NAR-facts store comes with the path infos, one in memory is given. The caller releases with
+ * services_release. */
+enum rc store_open(const struct store_addresses *addresses, struct services *out,
+		   struct err *err) MUST_USE;
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * A filesystem on this machine's /dev/fuse (and io_uring, where the kernel offers it).
+ */
+#ifndef CASTOR_TRANSPORT_MOUNT_H
+#define CASTOR_TRANSPORT_MOUNT_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "fs/fs.h"
+
+struct mount;
+
+struct mount_options {
+	bool allow_other;
+	bool no_io_uring;       /* /dev/fuse even where io_uring is offered */
+	unsigned threads;       /* 0: the processors */
+	const char *source;     /* shown in /proc/mounts; NULL: "castor" */
+	unsigned read_ahead_kb; /* of the mount's bdi, where this user may set it; 0: 1024 */
+};
+
+/* Mounts fs at dir (read-only, nosuid, nodev) and serves it by threads of its own. A dead FUSE
+ * mount that is there already is replaced; a live mount is RC_BUSY. As root by mount(2), else
+ * through fusermount3. Borrows fs, which must outlive the mount. */
+enum rc mount_start(struct fs *fs, const char *dir, const struct mount_options *options,
+		    struct mount **out, struct err *err) MUST_USE;
+/* Readable when the mount has ended (unmounted from outside, or failed). Borrowed. */
+int mount_ended_fd(const struct mount *mount);
+/* Unmounts (lazily where it is in use), waits for its threads, frees. */
+void mount_stop(struct mount *mount);
+
+/* Unmounts whatever castor mount is at dir, from any process. RC_NOT_FOUND: none there. */
+enum rc mount_umount(const char *dir, struct err *err) MUST_USE;
+
+#endif
