@@ -44,6 +44,9 @@ struct fs_transport_ops {
 	 * here. */
 	int (*backing_open)(struct fs_session *session, int fd);
 	void (*backing_close)(struct fs_session *session, int backing_id);
+	/* Whether INIT may accept FUSE over io_uring: the transport has its rings, and registers
+	 * them at once after INIT (until then the kernel lets every other request wait). */
+	bool io_uring;
 };
 
 struct fs_request {
@@ -71,8 +74,9 @@ void fs_session_cancel_all(struct fs_session *session);
 struct fs_session_features {
 	bool initialised;
 	bool destroyed; /* DESTROY came */
-	uint32_t max_write;
-	bool io_uring; /* the kernel offers FUSE over io_uring and the transport may register */
+	uint32_t max_write; /* sizes the transport's receive buffers: small, nothing writes here */
+	uint32_t max_pages; /* of one request; with max_write, sizes the entries of io_uring */
+	bool io_uring;      /* accepted in INIT: the transport must register its rings now */
 };
 void fs_session_get_features(struct fs_session *session, struct fs_session_features *out);
 
