@@ -63,10 +63,13 @@ struct ca {
 size_t ca_digest_size(enum ca_kind kind);
 /* "text:sha256:<nixbase32>", "fixed:[r:]<algorithm>:<nixbase32>" */
 void ca_print(const struct ca *ca, struct buf *out);
+/* Takes hex as well. RC_UNSUPPORTED: fixed or text, but of a method or algorithm that is
+ * not above. */
 enum rc ca_parse(struct view text, struct ca *out, struct err *err) MUST_USE;
 
 /* The store path of fixed content. References (to other paths; self: to itself) are for
- * CA_TEXT_SHA256 and CA_NAR_SHA256 only; others refuse them. They need not be sorted. */
+ * CA_NAR_SHA256; CA_TEXT_SHA256 has references but no self; others refuse both. They need not be
+ * sorted. */
 enum rc store_path_from_ca(const struct ca *ca, struct view name,
 			   const struct store_path *references, size_t count, bool self,
 			   struct store_path *out, struct err *err) MUST_USE;
