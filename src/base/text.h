@@ -22,7 +22,7 @@ bool base64_decode(enum base64_kind kind, struct view text, struct buf *out) MUS
 /* "312 B", "4.0 KiB", "1.7 GiB": at most 16 bytes with the NUL. */
 enum { TEXT_SIZE_MAX = 16, TEXT_DURATION_MAX = 16 };
 void text_size(uint64_t bytes, char out[TEXT_SIZE_MAX]);
-/* "840 ms", "8.4 s", "3 min 20 s", "2 h 5 min" */
+/* "12 us", "840 ms", "8.4 s", "3 min 20 s", "2 h 5 min", "3 d 4 h" */
 void text_duration(int64_t nanoseconds, char out[TEXT_DURATION_MAX]);
 /* "4096", "64K", "64KiB", "1.5G", "1M": powers of 1024. */
 enum rc text_parse_size(const char *text, uint64_t *out, struct err *err) MUST_USE;

@@ -22,7 +22,8 @@ struct url {
 	size_t param_count;
 };
 
-/* RC_INVALID names what is wrong. A fragment, user information, a control character, a broken
+/* In parameters a '+' is a space, as in forms: write %2B. Empty ones ("?a&&b") are skipped.
+ * RC_INVALID names what is wrong. A fragment, user information, a control character, a broken
  * percent code and an encoded NUL are refused. On failure *out is cleared. */
 enum rc url_parse(const char *text, struct url *out, struct err *err) MUST_USE;
 void url_release(struct url *url);

@@ -1,0 +1,314 @@
+/*
+ * Worker threads. The pool's one lock guards everything in it but its limits; no other lock is
+ * taken under it, and jobs run without it.
+ */
+#include "base/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+enum { THREAD_NAME_MAX = 16, JOBS_FIRST = 16 };
+
+struct job {
+	void (*run)(void *arg);
+	void *arg;
+};
+
+struct pool {
+	unsigned threads;
+	size_t queued;
+	char name[THREAD_NAME_MAX];
+
+	pthread_mutex_t lock;
+	pthread_cond_t work; /* there is a job, or the pool ends */
+	pthread_cond_t room; /* a job was taken */
+	pthread_cond_t idle_all;
+	struct job *ring; /* grows to what is needed, within the limits */
+	size_t ring_size;
+	size_t first;
+	size_t count;
+	unsigned started;
+	unsigned idle; /* threads without a job, those not yet awake included */
+	bool ending;
+	pthread_t *ids;
+};
+
+struct pool *pool_new(const char *name, unsigned threads, size_t queued)
+{
+	struct pool *pool = mem_zalloc(sizeof(*pool));
+
+	assert(threads > 0);
+	pool->threads = threads;
+	pool->queued = queued;
+	snprintf(pool->name, sizeof(pool->name), "%s", name);
+	pthread_mutex_init(&pool->lock, NULL);
+	pthread_cond_init(&pool->work, NULL);
+	pthread_cond_init(&pool->room, NULL);
+	pthread_cond_init(&pool->idle_all, NULL);
+	pool->ids = mem_array(threads, sizeof(*pool->ids));
+	return pool;
+}
+
+void pool_free(struct pool *pool)
+{
+	if (!pool)
+		return;
+	pthread_mutex_lock(&pool->lock);
+	pool->ending = true;
+	pthread_cond_broadcast(&pool->work);
+	pthread_mutex_unlock(&pool->lock);
+	/* A running job may still submit another, which may start a thread. */
+	for (unsigned i = 0;; i++) {
+		bool last;
+
+		pthread_mutex_lock(&pool->lock);
+		last = i == pool->started;
+		pthread_mutex_unlock(&pool->lock);
+		if (last)
+			break;
+		pthread_join(pool->ids[i], NULL);
+	}
+	pthread_cond_destroy(&pool->work);
+	pthread_cond_destroy(&pool->room);
+	pthread_cond_destroy(&pool->idle_all);
+	pthread_mutex_destroy(&pool->lock);
+	free(pool->ids);
+	free(pool->ring);
+	free(pool);
+}
+
+/* Under the lock. */
+static struct job take_job(struct pool *pool)
+{
+	struct job job = pool->ring[pool->first];
+
+	pool->first = (pool->first + 1) % pool->ring_size;
+	pool->count--;
+	return job;
+}
+
+static void *worker(void *arg)
+{
+	struct pool *pool = arg;
+
+	pthread_mutex_lock(&pool->lock);
+	for (;;) {
+		struct job job;
+
+		while (pool->count == 0 && !pool->ending)
+			pthread_cond_wait(&pool->work, &pool->lock);
+		if (pool->count == 0)
+			break;
+		job = take_job(pool);
+		pool->idle--;
+		pthread_mutex_unlock(&pool->lock);
+		job.run(job.arg);
+		pthread_mutex_lock(&pool->lock);
+		pool->idle++;
+		/* What makes room is a thread that has none to run, not a job that left the queue.
+		 */
+		pthread_cond_signal(&pool->room);
+		if (pool->count == 0 && pool->idle == pool->started)
+			pthread_cond_broadcast(&pool->idle_all);
+	}
+	pthread_mutex_unlock(&pool->lock);
+	return NULL;
+}
+
+static int try_start(pthread_t *id, const char *name, void *(*run)(void *arg), void *arg)
+{
+	sigset_t all, before;
+	int failure;
+
+	/* The new thread inherits the mask: no signal handler ever runs on it. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	failure = pthread_create(id, NULL, run, arg);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!failure) {
+		char shown[THREAD_NAME_MAX];
+
+		snprintf(shown, sizeof(shown), "%s", name);
+		pthread_setname_np(*id, shown);
+	}
+	return failure;
+}
+
+static void no_thread(int errnum) __attribute__((noreturn, cold));
+
+static void no_thread(int errnum)
+{
+	fprintf(stderr, "castor: error: cannot start a thread: %s\n", strerror(errnum));
+	abort();
+}
+
+/* Under the lock: one thread more, if there is work for it. With some threads running already, one
+ * that the system refuses is only a thread less. */
+static void start_if_needed(struct pool *pool)
+{
+	int failure;
+
+	if (pool->count <= pool->idle || pool->started == pool->threads)
+		return;
+	failure = try_start(&pool->ids[pool->started], pool->name, worker, pool);
+	if (failure && pool->started == 0)
+		no_thread(failure);
+	if (failure)
+		return;
+	pool->started++;
+	pool->idle++;
+}
+
+/* Under the lock. Jobs that a free thread is about to take do not wait. */
+static bool has_room(const struct pool *pool)
+{
+	return pool->count < pool->queued + pool->idle + (pool->threads - pool->started);
+}
+
+/* Under the lock. */
+static void push(struct pool *pool, struct job job)
+{
+	if (pool->count == pool->ring_size) {
+		size_t size = pool->ring_size ? pool->ring_size * 2 : JOBS_FIRST;
+		struct job *ring = mem_array(size, sizeof(*ring));
+
+		for (size_t i = 0; i < pool->count; i++)
+			ring[i] = pool->ring[(pool->first + i) % pool->ring_size];
+		free(pool->ring);
+		pool->ring = ring;
+		pool->ring_size = size;
+		pool->first = 0;
+	}
+	pool->ring[(pool->first + pool->count) % pool->ring_size] = job;
+	pool->count++;
+	start_if_needed(pool);
+	pthread_cond_signal(&pool->work);
+}
+
+void pool_submit(struct pool *pool, void (*run)(void *arg), void *arg)
+{
+	pthread_mutex_lock(&pool->lock);
+	while (!has_room(pool))
+		pthread_cond_wait(&pool->room, &pool->lock);
+	push(pool, (struct job){ .run = run, .arg = arg });
+	pthread_mutex_unlock(&pool->lock);
+}
+
+bool pool_try_submit(struct pool *pool, void (*run)(void *arg), void *arg)
+{
+	bool room;
+
+	pthread_mutex_lock(&pool->lock);
+	room = has_room(pool);
+	if (room)
+		push(pool, (struct job){ .run = run, .arg = arg });
+	pthread_mutex_unlock(&pool->lock);
+	return room;
+}
+
+void pool_wait_idle(struct pool *pool)
+{
+	pthread_mutex_lock(&pool->lock);
+	while (pool->count > 0 || pool->idle < pool->started)
+		pthread_cond_wait(&pool->idle_all, &pool->lock);
+	pthread_mutex_unlock(&pool->lock);
+}
+
+pthread_t thread_start(const char *name, void *(*run)(void *arg), void *arg)
+{
+	pthread_t id;
+	int failure = try_start(&id, name, run, arg);
+
+	if (failure)
+		no_thread(failure);
+	return id;
+}
+
+static unsigned affinity_cpus(void)
+{
+	cpu_set_t set;
+	long online;
+
+	if (sched_getaffinity(0, sizeof(set), &set) == 0)
+		return (unsigned)CPU_COUNT(&set);
+	/* More processors than a cpu_set_t counts. */
+	online = sysconf(_SC_NPROCESSORS_ONLN);
+	return online > 0 ? (unsigned)online : 1;
+}
+
+/* "max 100000" or "150000 100000": what a cpu.max file says, rounded up; 0 for no limit. */
+static unsigned parse_cpu_max(struct view text)
+{
+	const uint8_t *space = text.len ? memchr(text.ptr, ' ', text.len) : NULL;
+	uint64_t quota, period;
+	size_t split;
+
+	if (!space)
+		return 0;
+	split = (size_t)(space - text.ptr);
+	if (!text_parse_u64(view_slice(text, 0, split), &quota))
+		return 0;
+	text = view_slice(text, split + 1, text.len - split - 1);
+	if (text.len && text.ptr[text.len - 1] == '\n')
+		text.len--;
+	if (!text_parse_u64(text, &period) || period == 0 || quota == 0)
+		return 0;
+	quota = (quota - 1) / period + 1;
+	return quota > UINT_MAX ? 0 : (unsigned)quota;
+}
+
+/* The least quota of this process's cgroup and those around it; 0 for none. cgroup v2 only. */
+static unsigned quota_cpus(void)
+{
+	CLEANUP(buf_release) struct buf groups = BUF_INIT;
+	AUTO_FREE char *path = NULL;
+	unsigned least = 0;
+	const char *line;
+
+	if (file_read_path(AT_FDCWD, "/proc/self/cgroup", 1 << 16, &groups, NULL) != RC_OK)
+		return 0;
+	line = strstr(buf_string(&groups), "0::/");
+	if (!line || (line != (const char *)groups.ptr && line[-1] != '\n'))
+		return 0;
+	path = mem_strndup(view_of(line + 3, strcspn(line + 3, "\n")));
+	for (;;) {
+		CLEANUP(buf_release) struct buf text = BUF_INIT;
+		char *slash = strrchr(path, '/');
+		AUTO_FREE char *file = mem_printf("/sys/fs/cgroup%s/cpu.max", path);
+
+		if (file_read_path(AT_FDCWD, file, 256, &text, NULL) == RC_OK) {
+			unsigned cpus = parse_cpu_max(buf_view(&text));
+
+			if (cpus && (!least || cpus < least))
+				least = cpus;
+		}
+		if (!slash)
+			break;
+		*slash = '\0';
+	}
+	return least;
+}
+
+unsigned thread_cpus(void)
+{
+	unsigned cpus = affinity_cpus();
+	unsigned quota = quota_cpus();
+
+	if (quota && quota < cpus)
+		cpus = quota;
+	return cpus ? cpus : 1;
+}
