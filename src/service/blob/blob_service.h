@@ -13,7 +13,9 @@
  * RC_DEADLINE, RC_CANCELLED, RC_NO_MEMORY, RC_DENIED. RC_NOT_FOUND always means: the backend is
  * well, and does not have it. On failure outputs are NULL or zero.
  *
- * The empty blob exists everywhere, without having been put.
+ * The empty blob exists everywhere, without having been put: the wrappers see to it.
+ *
+ * Readers and batches hold a reference on their service (the wrappers see to that too).
  */
 #ifndef CASTOR_SERVICE_BLOB_BLOB_SERVICE_H
 #define CASTOR_SERVICE_BLOB_BLOB_SERVICE_H
@@ -27,6 +29,7 @@
 #include "base/op.h"
 #include "base/refcount.h"
 #include "castore/digest.h"
+#include "service/call.h"
 
 #define BLOB_SIZE_UNKNOWN UINT64_MAX
 
@@ -50,7 +53,8 @@ struct blob_chunk_list {
 };
 void blob_chunk_list_release(struct blob_chunk_list *list);
 
-/* Hands over blob i of a get_many, checked; rc not RC_OK: this one failed, bytes is empty. */
+/* Hands over blob i of a get_many; rc not RC_OK: this one failed, bytes is empty. The wrapper
+ * checks the bytes against their digest before the caller sees them; backends need not. */
 typedef void blob_done(void *context, size_t i, enum rc rc, struct view bytes);
 /* Blobs above this are not for get_many (RC_TOO_LARGE): 1 MiB. */
 enum { BLOB_GET_MANY_MAX = 1 << 20 };
@@ -84,8 +88,8 @@ struct blob_service_ops {
 	enum rc (*open_batch)(struct blob_service *service, const struct op *op,
 			      struct blob_batch **out, struct err *err);
 	/* Optional: many small blobs, in whatever order they are read fastest. Calls done once for
-	 * each i, in this thread; bytes are valid during the call only. NULL: made of open_read by
-	 * the wrapper. */
+	 * each i, in this thread; bytes are valid during the call only. A failure of the whole call
+	 * (a deadline) may leave some without. NULL: made of open_read by the wrapper. */
 	enum rc (*get_many)(struct blob_service *service, const struct op *op,
 			    const struct digest *digests, size_t count, blob_done *done,
 			    void *context, struct err *err);
@@ -94,6 +98,7 @@ struct blob_service_ops {
 struct blob_service {
 	const struct blob_service_ops *ops;
 	struct refcount ref;
+	struct service_counts counts;
 };
 
 /* For backends: asserts that every slot is filled, sets the count to one. */
@@ -126,7 +131,7 @@ struct blob_reader_ops {
 	enum rc (*locate)(struct blob_reader *reader, const struct op *op, uint64_t offset,
 			  struct blob_chunk *out, struct err *err);
 	/* The bytes of that whole chunk into out (chunk->size bytes). The wrapper checks the
-	 * digest. */
+	 * digest. Of a stretch without digest, `chunk` may be any part. */
 	enum rc (*read_chunk)(struct blob_reader *reader, const struct op *op,
 			      const struct blob_chunk *chunk, void *out, struct err *err);
 	/* Optional capabilities; NULL where a backend has none. */
@@ -144,6 +149,7 @@ struct blob_reader_ops {
 
 struct blob_reader {
 	const struct blob_reader_ops *ops;
+	struct blob_service *service; /* the wrapper's */
 	struct digest digest;
 	uint64_t size;
 	/* The last chunk that blob_reader_pread had to decode only in part; owned by the wrapper.
@@ -155,6 +161,8 @@ struct blob_reader {
 /* For backends: asserts the required slots. */
 void blob_reader_init(struct blob_reader *reader, const struct blob_reader_ops *ops,
 		      const struct digest *digest, uint64_t size);
+/* Of the empty blob: what the wrapper answers with. */
+struct blob_reader *blob_reader_new_empty(void);
 void blob_reader_free(struct blob_reader *reader); /* NULL is fine */
 void blob_reader_cleanup(struct blob_reader **reader);
 #define AUTO_BLOB_READER CLEANUP(blob_reader_cleanup)
@@ -164,7 +172,7 @@ enum rc blob_reader_pread(struct blob_reader *reader, const struct op *op, void 
 			  uint64_t offset, size_t *got, struct err *err) MUST_USE;
 enum rc blob_reader_locate(struct blob_reader *reader, const struct op *op, uint64_t offset,
 			   struct blob_chunk *out, struct err *err) MUST_USE;
-/* Checked against chunk->digest: RC_CORRUPT names both digests. */
+/* A chunk as locate gave it. Checked against chunk->digest: RC_CORRUPT names both digests. */
 enum rc blob_reader_read_chunk(struct blob_reader *reader, const struct op *op,
 			       const struct blob_chunk *chunk, void *out, struct err *err) MUST_USE;
 int blob_reader_fd(struct blob_reader *reader); /* -1: none */
@@ -186,7 +194,8 @@ enum rc blob_service_get(struct blob_service *service, const struct op *op,
  *  - encode, by any thread, many at once: hashes one chunk, looks whether the backend has it, and
  *    compresses it if not. Copies what it needs of the bytes.
  *  - add_chunk and add_blob, by one thread at a time: the chunks of one blob one after the other,
- *    then the blob itself. A blob of one chunk is add_chunk and add_blob too (same digest).
+ *    then the blob itself, with the list of all of them. A blob of one chunk is add_chunk and
+ *    add_blob too (same digest); the empty blob is add_blob alone.
  *  - commit: all that was added is durable and visible to every process when it returns. A batch
  *    may be committed more than once, and is empty again after each.
  *
@@ -210,12 +219,17 @@ struct blob_batch_ops {
 
 struct blob_batch {
 	const struct blob_batch_ops *ops;
+	/* The wrapper's. */
+	struct blob_service *service;
 	/* For the check that add_blob names just the chunks that were added before it. */
 	uint64_t pending_bytes;
+	uint64_t pending_chunks;
+	bool failed; /* by add or commit */
 };
 
-/* An encoded chunk; a backend embeds it. `size` is its length before compression; `cost` the memory
- * it holds, for the caller's budget; `known` true where the backend had it already. */
+/* An encoded chunk; a backend embeds it. It may outlive nothing but its batch. `size` is its length
+ * before compression; `cost` the memory it holds, for the caller's budget; `known` true where the
+ * backend had it already. */
 struct blob_encoded {
 	struct digest digest;
 	uint32_t size;

@@ -1,6 +1,7 @@
 /*
  * The directory service: directories by the digest of their canonical message.
- * Same shape and rules as blob_service.h. The empty directory exists everywhere.
+ * Same shape and rules as blob_service.h. The empty directory exists everywhere; iterators and puts
+ * hold a reference on their service (the wrappers see to both).
  */
 #ifndef CASTOR_SERVICE_DIRECTORY_DIRECTORY_SERVICE_H
 #define CASTOR_SERVICE_DIRECTORY_DIRECTORY_SERVICE_H
@@ -13,6 +14,7 @@
 #include "base/refcount.h"
 #include "castore/closure.h"
 #include "castore/directory.h"
+#include "service/call.h"
 
 struct directory_service;
 struct directory_iter;
@@ -41,6 +43,7 @@ struct directory_service_ops {
 struct directory_service {
 	const struct directory_service_ops *ops;
 	struct refcount ref;
+	struct service_counts counts;
 };
 
 void directory_service_init(struct directory_service *service,
@@ -68,9 +71,14 @@ struct directory_iter_ops {
 };
 struct directory_iter {
 	const struct directory_iter_ops *ops;
-	struct closure_download *check; /* the wrapper's: every closure that comes in is checked */
-	bool ended;
+	/* The wrapper's: every closure that comes in is checked. */
+	struct directory_service *service;
+	struct closure_download *check;
+	struct digest root;
+	bool began, ended, failed;
 };
+/* RC_NOT_FOUND, at the first call only: the root is not there. *out NULL: the end, and the closure
+ * was whole. */
 enum rc directory_iter_next(struct directory_iter *iter, const struct op *op,
 			    struct directory **out, struct err *err) MUST_USE;
 void directory_iter_free(struct directory_iter *iter); /* NULL is fine */
@@ -87,7 +95,10 @@ struct directory_put_ops {
 };
 struct directory_put {
 	const struct directory_put_ops *ops;
+	/* The wrapper's. */
+	struct directory_service *service;
 	struct closure_upload *check;
+	bool failed; /* only good for free now */
 };
 enum rc directory_service_open_put(struct directory_service *service, const struct op *op,
 				   struct directory_put **out, struct err *err) MUST_USE;

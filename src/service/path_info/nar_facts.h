@@ -13,6 +13,7 @@
 #include "base/refcount.h"
 #include "castore/node.h"
 #include "nix/store_path.h"
+#include "service/call.h"
 
 struct nar_facts {
 	uint64_t nar_size;
@@ -34,6 +35,7 @@ struct nar_facts_store_ops {
 struct nar_facts_store {
 	const struct nar_facts_store_ops *ops;
 	struct refcount ref;
+	struct service_counts counts;
 };
 
 void nar_facts_store_init(struct nar_facts_store *store, const struct nar_facts_store_ops *ops);

@@ -1,6 +1,6 @@
 /*
  * The path-info service: what a Nix store path stands for, by the 20 bytes of its hash part.
- * Same shape and rules as blob_service.h.
+ * Same shape and rules as blob_service.h. An iterator holds a reference on its service.
  */
 #ifndef CASTOR_SERVICE_PATH_INFO_PATH_INFO_SERVICE_H
 #define CASTOR_SERVICE_PATH_INFO_PATH_INFO_SERVICE_H
@@ -13,6 +13,7 @@
 #include "base/op.h"
 #include "base/refcount.h"
 #include "nix/path_info.h"
+#include "service/call.h"
 
 struct path_info_service;
 struct path_info_iter;
@@ -43,6 +44,7 @@ struct path_info_service_ops {
 struct path_info_service {
 	const struct path_info_service_ops *ops;
 	struct refcount ref;
+	struct service_counts counts;
 };
 
 void path_info_service_init(struct path_info_service *service,
@@ -73,6 +75,9 @@ struct path_info_iter_ops {
 };
 struct path_info_iter {
 	const struct path_info_iter_ops *ops;
+	/* The wrapper's. */
+	struct path_info_service *service;
+	bool ended, failed;
 };
 enum rc path_info_iter_next(struct path_info_iter *iter, const struct op *op, struct path_info *out,
 			    bool *end, struct err *err) MUST_USE;
