@@ -2,6 +2,7 @@
  * in whatever pieces the caller wants. */
 #include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -22,7 +23,7 @@ void blob_reader_free(struct blob_reader *reader)
 	if (!reader)
 		return;
 	service = reader->service;
-	mem_cleanup(&reader->last_bytes);
+	free(reader->last_bytes);
 	reader->ops->free(reader);
 	blob_service_unref(service);
 }
@@ -93,19 +94,21 @@ enum rc blob_reader_read_chunk(struct blob_reader *reader, const struct op *op,
 static enum rc keep_chunk(struct blob_reader *reader, const struct op *op,
 			  const struct blob_chunk *chunk, struct err *err)
 {
+	uint8_t *bytes = mem_try_alloc(chunk->size);
 	enum rc rc;
 
-	mem_cleanup(&reader->last_bytes);
-	reader->last_bytes = mem_try_alloc(chunk->size);
-	if (!reader->last_bytes)
+	if (!bytes)
 		return err_set(err, RC_NO_MEMORY, "no memory for a chunk of %" PRIu32 " bytes",
 			       chunk->size);
-	rc = blob_reader_read_chunk(reader, op, chunk, reader->last_bytes, err);
-	if (rc != RC_OK)
-		mem_cleanup(&reader->last_bytes);
-	else
-		reader->last = *chunk;
-	return rc;
+	rc = blob_reader_read_chunk(reader, op, chunk, bytes, err);
+	if (rc != RC_OK) {
+		free(bytes);
+		return rc;
+	}
+	free(reader->last_bytes);
+	reader->last_bytes = bytes;
+	reader->last = *chunk;
+	return RC_OK;
 }
 
 /* Reads some bytes (at least one) from offset, which lies inside the blob. */
@@ -191,7 +194,7 @@ void blob_reader_will_need(struct blob_reader *reader, uint64_t offset, uint64_t
 
 static void empty_free(struct blob_reader *reader)
 {
-	mem_cleanup(&reader);
+	free(reader);
 }
 
 static enum rc empty_locate(struct blob_reader *reader, const struct op *op, uint64_t offset,

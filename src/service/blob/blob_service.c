@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -43,7 +44,7 @@ static enum rc called(struct blob_service *service, const struct op *op, const c
 
 void blob_chunk_list_release(struct blob_chunk_list *list)
 {
-	mem_cleanup(&list->chunks);
+	free(list->chunks);
 	*list = (struct blob_chunk_list){ 0 };
 }
 

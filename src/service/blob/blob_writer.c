@@ -1,5 +1,6 @@
 /* A stream into a batch: cuts, encodes and adds as bytes come, all in the caller's thread. Holds at
  * most one chunk, and the list of those before it. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -31,8 +32,8 @@ void blob_writer_free(struct blob_writer *writer)
 	if (!writer)
 		return;
 	buf_release(&writer->held);
-	mem_cleanup(&writer->chunks);
-	mem_cleanup(&writer);
+	free(writer->chunks);
+	free(writer);
 }
 
 static void list_chunk(struct blob_writer *writer, const struct blob_encoded *chunk,

@@ -9,6 +9,7 @@
 #include "service/blob/memory.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hashmap.h"
@@ -44,13 +45,13 @@ static void memory_free(struct blob_service *service)
 	void *value;
 
 	for (size_t at = 0; hashmap_next(&memory->chunks, &at, NULL, &value);)
-		mem_cleanup(&value);
+		free(value);
 	for (size_t at = 0; hashmap_next(&memory->blobs, &at, NULL, &value);)
-		mem_cleanup(&value);
+		free(value);
 	hashmap_release(&memory->chunks);
 	hashmap_release(&memory->blobs);
 	pthread_mutex_destroy(&memory->lock);
-	mem_cleanup(&memory);
+	free(memory);
 }
 
 /* Looks for a digest as a chunk (or blob of one chunk), and as a blob of several. At most one of
@@ -116,7 +117,7 @@ struct memory_reader {
 
 static void memory_reader_free(struct blob_reader *base)
 {
-	mem_cleanup(&base);
+	free(base);
 }
 
 static enum rc memory_locate(struct blob_reader *base, const struct op *op, uint64_t offset,
@@ -205,15 +206,15 @@ struct memory_encoded {
 
 static void memory_batch_free(struct blob_batch *base)
 {
-	mem_cleanup(&base);
+	free(base);
 }
 
 static void memory_free_encoded(struct blob_encoded *base)
 {
 	struct memory_encoded *encoded = CONTAINER_OF(base, struct memory_encoded, base);
 
-	mem_cleanup(&encoded->chunk);
-	mem_cleanup(&encoded);
+	free(encoded->chunk);
+	free(encoded);
 }
 
 static enum rc memory_encode(struct blob_batch *base, const struct op *op, struct view bytes,
@@ -288,7 +289,7 @@ static enum rc memory_add_blob(struct blob_batch *base, const struct op *op,
 		blob = NULL;
 	}
 	pthread_mutex_unlock(&memory->lock);
-	mem_cleanup(&blob);
+	free(blob);
 	return RC_OK;
 }
 

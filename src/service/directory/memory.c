@@ -2,6 +2,7 @@
 #include "service/directory/memory.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 
 #include "base/hashmap.h"
 #include "base/mem.h"
@@ -31,7 +32,7 @@ static void memory_free(struct directory_service *service)
 		directory_unref(dir);
 	hashmap_release(&memory->directories);
 	pthread_mutex_destroy(&memory->lock);
-	mem_cleanup(&memory);
+	free(memory);
 }
 
 static enum rc memory_get(struct directory_service *service, const struct op *op,
@@ -70,7 +71,7 @@ static enum rc memory_has_many(struct directory_service *service, const struct o
 
 static void memory_put_free(struct directory_put *base)
 {
-	mem_cleanup(&base);
+	free(base);
 }
 
 /* Kept at once: leaves come first, so what is there is whole at every moment. */

@@ -5,6 +5,8 @@
  */
 #include "service/directory/recursive.h"
 
+#include <stdlib.h>
+
 #include "base/hashmap.h"
 #include "base/mem.h"
 
@@ -33,8 +35,8 @@ static void recursive_free(struct directory_iter *base)
 	struct recursive *iter = CONTAINER_OF(base, struct recursive, base);
 
 	hashmap_release(&iter->seen);
-	mem_cleanup(&iter->stack);
-	mem_cleanup(&iter);
+	free(iter->stack);
+	free(iter);
 }
 
 static enum rc recursive_next(struct directory_iter *base, const struct op *op,

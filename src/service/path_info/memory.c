@@ -2,6 +2,7 @@
 #include "service/path_info/memory.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/hashmap.h"
@@ -35,11 +36,11 @@ static void memory_free(struct path_info_service *service)
 
 	for (size_t i = 0; i < memory->count; i++) {
 		path_info_release(memory->infos[i]);
-		mem_cleanup(&memory->infos[i]);
+		free(memory->infos[i]);
 	}
-	mem_cleanup(&memory->infos);
+	free(memory->infos);
 	pthread_mutex_destroy(&memory->lock);
-	mem_cleanup(&memory);
+	free(memory);
 }
 
 /* Where the first hash not below `hash` is; under the lock. */
@@ -93,7 +94,7 @@ static enum rc memory_put(struct path_info_service *service, const struct op *op
 	at = position(memory, info->path.hash, &found);
 	if (found) {
 		path_info_release(memory->infos[at]);
-		mem_cleanup(&memory->infos[at]);
+		free(memory->infos[at]);
 	} else {
 		if (memory->count == memory->room) {
 			memory->room = memory->room ? 2 * memory->room : 16;
@@ -114,7 +115,7 @@ static enum rc memory_put(struct path_info_service *service, const struct op *op
 
 static void memory_iter_free(struct path_info_iter *base)
 {
-	mem_cleanup(&base);
+	free(base);
 }
 
 static enum rc memory_iter_next(struct path_info_iter *base, const struct op *op,
@@ -217,10 +218,10 @@ static void memory_facts_free(struct nar_facts_store *base)
 	void *facts;
 
 	for (size_t at = 0; hashmap_next(&store->facts, &at, NULL, &facts);)
-		mem_cleanup(&facts);
+		free(facts);
 	hashmap_release(&store->facts);
 	pthread_mutex_destroy(&store->lock);
-	mem_cleanup(&store);
+	free(store);
 }
 
 static enum rc memory_facts_get(struct nar_facts_store *base, const struct op *op,
@@ -252,7 +253,7 @@ static enum rc memory_facts_put(struct nar_facts_store *base, const struct op *o
 	pthread_mutex_lock(&store->lock);
 	old = hashmap_put(&store->facts, key.bytes, mem_dup(facts, sizeof(*facts)));
 	pthread_mutex_unlock(&store->lock);
-	mem_cleanup(&old);
+	free(old);
 	return RC_OK;
 }
 
