@@ -1,0 +1,61 @@
+/* What every command uses: the store it was told of, and standard output. */
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "cli/cli.h"
+
+enum rc cli_open_store(struct cli *cli, struct err *err)
+{
+	enum rc rc = store_addresses_complete(&cli->addresses, cli->default_store, err);
+
+	if (rc != RC_OK)
+		return rc;
+	return store_open(&cli->addresses, &cli->services, err);
+}
+
+static enum rc output_failed(struct cli *cli, struct err *err)
+{
+	if (errno == EPIPE)
+		cli->stdout_gone = true;
+	return err_errno(err, errno, "cannot write to standard output");
+}
+
+enum rc cli_write(struct cli *cli, struct view bytes, struct err *err)
+{
+	if (bytes.len > 0 && fwrite(bytes.ptr, 1, bytes.len, stdout) != bytes.len)
+		return output_failed(cli, err);
+	return RC_OK;
+}
+
+enum rc cli_write_buf(struct cli *cli, struct buf *buf, struct err *err)
+{
+	enum rc rc = cli_write(cli, buf_view(buf), err);
+
+	buf_clear(buf);
+	return rc;
+}
+
+enum rc cli_flush(struct cli *cli, struct err *err)
+{
+	return fflush(stdout) == 0 ? RC_OK : output_failed(cli, err);
+}
+
+void cli_append_name(const struct cli *cli, struct view name, struct buf *out)
+{
+	if (cli->on_terminal)
+		text_printable(name, out);
+	else
+		buf_append_view(out, name);
+}
+
+void cli_report(enum rc rc, const struct err *err)
+{
+	struct buf text CLEANUP(buf_release) = BUF_INIT;
+	const char *sentence = err->message[0] != '\0' ? err->message : rc_name(rc);
+
+	/* Sentences quote names and bytes of strangers. */
+	text_printable(view_of_string(sentence), &text);
+	fprintf(stderr, "castor: %s\n", buf_string(&text));
+}

@@ -1,0 +1,114 @@
+/*
+ * The command line. A command is one file, cmd_<name>.c, that exports one `const struct command
+ * command_<name>`; it joins by one line in commands.def. The table of its options serves parsing
+ * and help both. A command returns an outcome with its sentence; main prints "castor: <sentence>"
+ * and turns the outcome into the exit status (castor(1) lists them).
+ *
+ * Standard output is what was asked for and nothing else, standard error all the rest. Writing
+ * goes through cli_write, so that a full disk or a closed pipe ends a command.
+ */
+#ifndef CASTOR_CLI_CLI_H
+#define CASTOR_CLI_CLI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/op.h"
+#include "service/services.h"
+#include "store/open.h"
+
+struct cli;
+
+enum cli_option_kind {
+	CLI_FLAG,     /* bool */
+	CLI_STRING,   /* const char * */
+	CLI_UNSIGNED, /* unsigned */
+	CLI_LIST,     /* struct cli_list: may be given many times */
+};
+
+struct cli_list {
+	const char **values; /* borrowed strings; the array is freed after the command ran */
+	size_t count;
+};
+
+struct cli_option {
+	const char *name; /* without its dashes; NULL ends a table */
+	char letter;      /* 0: none */
+	enum cli_option_kind kind;
+	const char *argument; /* "NAME", for the help; NULL for a flag */
+	const char *help;
+	size_t offset; /* of the value in the command's struct of options */
+	const char
+		*variable; /* the environment variable that says it where no flag does, or NULL */
+};
+
+/* Sets of options that many commands share. */
+enum {
+	CLI_STORE = 1, /* --store and the three addresses: cli_open_store */
+	CLI_JSON = 2,  /* --json: cli->json */
+};
+
+struct command {
+	const char *name;                 /* one word, or two: "nar dump" */
+	const char *arguments;            /* "PATH…", for the help; NULL: none */
+	const char *summary;              /* one line of the list of commands */
+	const char *details;              /* more lines for its own help, or NULL */
+	unsigned shared;                  /* CLI_STORE, CLI_JSON */
+	int least, most;                  /* how many arguments; most -1: any number */
+	const struct cli_option *options; /* its own; NULL: none */
+	size_t options_size;              /* of the struct that their offsets point into */
+	/* options is that struct, zeroed but for what was given. */
+	enum rc (*run)(struct cli *cli, const void *options, int argc, char **argv,
+		       struct err *err);
+};
+
+/* Every command, in the order of the help. */
+extern const struct command *const commands[];
+extern const size_t command_count;
+
+struct cli {
+	const struct command *command;
+	struct store_addresses addresses; /* what the flags said, then completed */
+	char default_store[STORE_ADDRESS_MAX];
+	bool json;
+	bool on_terminal; /* standard output is a terminal: names are escaped */
+	bool stdout_gone; /* nobody reads standard output any more */
+	/* Cancelled by the first SIGINT or SIGTERM; the second one kills. */
+	struct op op;
+	/* Readable from that first signal on: for a command that waits in poll. */
+	int signal_fd;
+	struct services services; /* empty before cli_open_store; released by main */
+};
+
+/* Opens the store that flags, environment and defaults name, into cli->services. */
+enum rc cli_open_store(struct cli *cli, struct err *err) MUST_USE;
+
+/* To standard output, buffered; main flushes. */
+enum rc cli_write(struct cli *cli, struct view bytes, struct err *err) MUST_USE;
+/* Writes what is in buf, and empties it. */
+enum rc cli_write_buf(struct cli *cli, struct buf *buf, struct err *err) MUST_USE;
+/* What cli_write holds back: before something else writes to the descriptor. */
+enum rc cli_flush(struct cli *cli, struct err *err) MUST_USE;
+/* Appends a name from a store: escaped if standard output is a terminal, else as it is. */
+void cli_append_name(const struct cli *cli, struct view name, struct buf *out);
+/* "castor: <sentence>" on standard error now, for a command that goes on after a failure. */
+void cli_report(enum rc rc, const struct err *err);
+
+/* options.c */
+
+/* The command that the first words of argv name, and how many words those were; else RC_INVALID. */
+enum rc cli_find_command(int argc, char **argv, const struct command **out, int *words,
+			 struct err *err) MUST_USE;
+/* argv[0] is the command's last word. Permutes argv; *first is the first argument left. *help: its
+ * help was asked for, nothing else was checked. *values is to be given to cli_free_options. */
+enum rc cli_parse_options(struct cli *cli, int argc, char **argv, void **values, int *first,
+			  bool *help, struct err *err) MUST_USE;
+void cli_free_options(const struct command *command, void *values);
+void cli_command_help(const struct command *command, struct buf *out);
+void cli_overview(struct buf *out);
+/* The commands that begin with this word ("nar"); false: none does. */
+bool cli_group_help(const char *word, struct buf *out);
+
+#endif
