@@ -183,7 +183,7 @@ static void refuses_bad_words(void **state)
 		{ DIR(ENTRY("/")), "name" },
 		{ DIR("entry ( node ( type directory ) name a )"), "expected \"name\"" },
 		{ DIR("entry ( name a ) "), "expected \"node\"" },
-		{ DIR("entry ( name a node ( type directory ) "), "expected \")\", found" },
+		{ DIR("entry ( name a node ( type directory ) entry "), "expected \")\", found" },
 		/* 33 bytes where a tag stands. */
 		{ "nix-archive-1 ( type regularregularregularregularregul )", "at most 32" },
 	};
