@@ -1,7 +1,7 @@
 /*
  * FastCDC 2020: Xia and others, "The Design of Fast Content-Defined Chunking for Data
- * Deduplication Based Storage Systems", two bytes a step. The hash shifts by one bit a byte, so
- * each cut depends on the few dozen bytes before it only.
+ * Deduplication Based Storage Systems". There two bytes make a step, with a hash that is shifted by
+ * two; that equals one byte a step, as here, where the masks leave the highest bits alone.
  */
 #include "castore/chunker.h"
 
@@ -36,32 +36,73 @@ size_t chunker_limit(const struct chunker *chunker)
 	return (size_t)chunker->average * 2;
 }
 
-/* Looks for a cut from byte *at (even) on, while whole pairs end within `end`. True: before *at. */
-static bool find_cut(const uint8_t *bytes, size_t *at, size_t end, uint64_t mask, uint64_t *hash)
+/* The hash shifts by one bit a byte, and no mask looks at bits past 47: whether to cut depends on
+ * the last 48 bytes. So two lanes can search at once, the second from 48 bytes before its start. */
+enum { HASH_BYTES = 48, LANE = 2048 };
+
+static uint64_t step(uint64_t hash, uint8_t byte)
 {
-	const uint64_t mask_first = mask << 1;
+	return (hash << 1) + gear[byte];
+}
+
+/* Looks for a cut in [*at, end). True: before *at. */
+static bool find_in_one_lane(const uint8_t *bytes, size_t *at, size_t end, uint64_t mask,
+			     uint64_t *hash)
+{
 	uint64_t h = *hash;
-	size_t a;
 
-	for (a = *at; a / 2 < end / 2; a += 2) {
-		uint64_t first = gear[bytes[a]] << 1;
-		uint64_t pair = first + gear[bytes[a + 1]];
-		uint64_t h_first = (h << 2) + first;
-
-		/* Not by way of h_first: a shorter chain of dependent steps. */
-		h = (h << 2) + pair;
-		if (__builtin_expect(!(h_first & mask_first), 0)) {
+	for (size_t a = *at; a < end; a++) {
+		h = step(h, bytes[a]);
+		if (__builtin_expect(!(h & mask), 0)) {
 			*at = a;
 			return true;
 		}
-		if (__builtin_expect(!(h & mask), 0)) {
-			*at = a + 1;
-			return true;
-		}
 	}
-	*at = a;
+	*at = end;
 	*hash = h;
 	return false;
+}
+
+/* The same in two lanes of LANE bytes each from *at. */
+static bool find_in_two_lanes(const uint8_t *bytes, size_t *at, uint64_t mask, uint64_t *hash)
+{
+	const uint8_t *left = bytes + *at;
+	const uint8_t *right = left + LANE;
+	uint64_t h = *hash, g = 0;
+
+	for (const uint8_t *byte = right - HASH_BYTES; byte < right; byte++)
+		g = step(g, *byte);
+#pragma GCC unroll 4
+	for (size_t i = 0; i < LANE; i++) {
+		size_t middle = *at + LANE;
+
+		h = step(h, left[i]);
+		g = step(g, right[i]);
+		if (__builtin_expect(!(h & mask), 0)) {
+			*at += i;
+			return true;
+		}
+		if (__builtin_expect((g & mask) != 0, 1))
+			continue;
+		/* A cut on the right, unless there is one before it in the rest of the left. */
+		*at += i + 1;
+		if (!find_in_one_lane(bytes, at, middle, mask, &h))
+			*at = middle + i;
+		return true;
+	}
+	*at += 2 * LANE;
+	*hash = g;
+	return false;
+}
+
+static bool find_cut(const uint8_t *bytes, size_t *at, size_t end, uint64_t mask, uint64_t *hash)
+{
+	/* Pairs of bytes: an odd last one is no place to cut. */
+	end &= ~(size_t)1;
+	while (*at < end && end - *at >= 2 * LANE)
+		if (find_in_two_lanes(bytes, at, mask, hash))
+			return true;
+	return find_in_one_lane(bytes, at, end, mask, hash);
 }
 
 static size_t cut(struct view data, size_t average, uint64_t small, uint64_t large)
