@@ -26,10 +26,19 @@ enum rc mount_start(struct fs *fs, const char *dir, const struct mount_options *
 		    struct mount **out, struct err *err) MUST_USE;
 /* Readable when the mount has ended (unmounted from outside, or failed). Borrowed. */
 int mount_ended_fd(const struct mount *mount);
+/* What the mount got. */
+struct mount_facts {
+	bool io_uring;        /* FUSE over io_uring is in use */
+	bool io_uring_is_off; /* the kernel knows it, its parameter enable_uring is off */
+	bool read_ahead;      /* could be set (needs root) */
+	bool by_helper;       /* mounted through fusermount3 */
+};
+void mount_get_facts(const struct mount *mount, struct mount_facts *out);
 /* Unmounts (lazily where it is in use), waits for its threads, frees. */
 void mount_stop(struct mount *mount);
 
-/* Unmounts whatever castor mount is at dir, from any process. RC_NOT_FOUND: none there. */
+/* Unmounts whatever castor mount is at dir, from any process; where it is in use, those who use it
+ * keep it until they are done. RC_NOT_FOUND: none there. */
 enum rc mount_umount(const char *dir, struct err *err) MUST_USE;
 
 #endif
