@@ -23,7 +23,10 @@ struct fs_options {
 	size_t directory_cache; /* bytes of decoded directories kept; 0: 16 MiB */
 	unsigned pool_threads;  /* that may wait for slow services; 0: 128 */
 	int64_t deadline_ns;    /* of one request; 0: 30 s */
+	size_t inodes_max;      /* that one kernel may hold; 0: FS_INODES_MAX */
 };
+/* 2^25, about 4.5 GiB: a bound for a kernel that never forgets. */
+#define FS_INODES_MAX ((size_t)1 << 25)
 
 /* Takes references on the services, and owns roots from here (also on failure). */
 enum rc fs_new(struct blob_service *blobs, struct directory_service *directories,

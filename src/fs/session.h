@@ -67,11 +67,13 @@ struct fs_request {
 	size_t reply_max; /* bytes after the fuse_out_header that a reply can have */
 	/* The filesystem's, until the reply: the transport neither sets nor reads them. */
 	struct fs_session *session;
-	struct fs_request *next, *previous; /* deferred ones, for INTERRUPT; the session's lock */
+	struct fs_request *next, *previous; /* deferred ones, for INTERRUPT; struct fs's lock */
 	struct fs_request *queue_next;      /* waiting for a pool thread; the same lock */
 	uint64_t unique, nodeid;
 	uint32_t opcode;
 	bool may_wait; /* in a pool thread: may ask remote services */
+	bool deferred; /* in the list; set before any other thread sees the request */
+	bool queued;   /* waiting for a pool thread; under the lock */
 	atomic_bool cancelled;
 	struct op op;
 };
