@@ -223,15 +223,13 @@ static struct view current_name(const struct nar_reader *reader)
 	return view_of(reader->names.ptr + at, reader->names.len - at);
 }
 
-static enum rc enter_directory(struct nar_reader *reader, struct nar_event *out, struct err *err)
+static void enter_directory(struct nar_reader *reader, struct nar_event *out)
 {
-	if (reader->depth == NODE_DEPTH_MAX)
-		return fail(reader, err, "directories nested deeper than %d", NODE_DEPTH_MAX);
+	assert(reader->depth < NODE_DEPTH_MAX); /* take_name has seen to that */
 	out->kind = NAR_DIRECTORY_BEGIN;
 	out->name = current_name(reader);
 	reader->name_at[reader->depth++] = (uint32_t)reader->names.len;
 	reader->state = STATE_DIRECTORY_NEXT;
-	return RC_OK;
 }
 
 static void leave_directory(struct nar_reader *reader, struct nar_event *out)
@@ -246,6 +244,9 @@ static enum rc take_name(struct nar_reader *reader, struct view name, struct err
 	struct view last = current_name(reader);
 	struct err why = ERR_INIT;
 
+	/* The root has depth 1, an entry is one deeper than the directories that are open. */
+	if (reader->depth == NODE_DEPTH_MAX)
+		return fail(reader, err, "nested deeper than %d levels", NODE_DEPTH_MAX);
 	if (node_check_name(name, &why) != RC_OK)
 		return fail(reader, err, "bad name of an entry: %s", why.message);
 	/* An empty name stands before the first entry. */
@@ -367,8 +368,8 @@ static enum rc take_tag(struct nar_reader *reader, struct view tag, struct nar_e
 	switch (reader->state) {
 	case STATE_TYPE:
 		if (view_equal_string(tag, "directory"))
-			return enter_directory(reader, out, err);
-		if (view_equal_string(tag, "regular"))
+			enter_directory(reader, out);
+		else if (view_equal_string(tag, "regular"))
 			reader->state = STATE_FILE_KEY;
 		else if (view_equal_string(tag, "symlink"))
 			reader->state = STATE_TARGET_KEY;

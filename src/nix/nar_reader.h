@@ -1,7 +1,7 @@
 /*
  * Reads a NAR piece by piece: does no I/O, keeps a stack of its own (never recursion): 10 KiB and
  * the names on the way to where it is, 265 KiB at most. Limits are checked before anything is kept:
- * directories nested NODE_DEPTH_MAX deep, names NODE_NAME_MAX, targets NODE_TARGET_MAX, tags 32
+ * nodes NODE_DEPTH_MAX deep (the root is 1), names NODE_NAME_MAX, targets NODE_TARGET_MAX, tags 32
  * bytes, contents 2^63-1; entries strictly ascending; padding zero.
  */
 #ifndef CASTOR_NIX_NAR_READER_H

@@ -338,9 +338,6 @@ static enum rc plan_directory(struct tree_reader *reader, struct block *block,
 	bool any_size = reader->depth == 0 && node->size == 0;
 	enum rc rc;
 
-	if (reader->depth == NODE_DEPTH_MAX)
-		return err_set(err, RC_TOO_LARGE, "directories are nested deeper than %d",
-			       NODE_DEPTH_MAX);
 	rc = directory_service_get(reader->directories, reader->op, &node->digest, &dir, err);
 	if (rc == RC_NOT_FOUND)
 		return missing("directory", &node->digest, err);
@@ -426,6 +423,8 @@ static enum rc plan_chunk(struct tree_reader *reader, struct block *block, struc
 static enum rc plan_node(struct tree_reader *reader, struct block *block, const struct node *node,
 			 struct err *err)
 {
+	if (reader->depth == NODE_DEPTH_MAX)
+		return err_set(err, RC_TOO_LARGE, "a tree of more than %d levels", NODE_DEPTH_MAX);
 	switch (node->kind) {
 	case NODE_DIRECTORY:
 		return plan_directory(reader, block, node, err);

@@ -1,17 +1,10 @@
 /* The NAR reader on good archives in every cut, and on bad ones. */
 #include "nix/nar_reader.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
 #include "castore/node.h"
 #include "nar_test_util.h"
 #include "nix/nar_writer.h"
+#include "unit/testing.h"
 
 #define AUTO_BUF CLEANUP(buf_release) struct buf
 
@@ -293,20 +286,20 @@ static void padding_must_be_zero(void **state)
 	assert_true(checked > 200);
 }
 
-/* Directories in directories, and a file in the innermost. */
+/* A file, that deep: 1 is a root. */
 static enum rc read_nested(size_t depth, struct err *err)
 {
 	AUTO_BUF nar = BUF_INIT;
 	AUTO_BUF lines = BUF_INIT;
 
 	nar_begin(&nar);
-	for (size_t i = 0; i < depth; i++) {
+	for (size_t i = 1; i < depth; i++) {
 		nar_directory_begin(&nar);
 		nar_entry_begin(&nar, view_of_string("d"));
 	}
 	nar_file_begin(&nar, false, 0);
 	nar_file_end(&nar, 0);
-	for (size_t i = 0; i < depth; i++) {
+	for (size_t i = 1; i < depth; i++) {
 		nar_entry_end(&nar);
 		nar_directory_end(&nar);
 	}

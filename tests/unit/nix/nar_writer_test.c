@@ -7,19 +7,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <cmocka.h>
 #include <openssl/evp.h>
 
 #include "base/text.h"
 #include "nar_test_util.h"
+#include "unit/testing.h"
 
 static void append_file(struct buf *out, const char *path, const struct stat *st)
 {

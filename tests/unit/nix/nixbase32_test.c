@@ -1,15 +1,8 @@
 /* nixbase32 against known pairs, every length, and what must be refused. */
 #include "nix/nixbase32.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
 #include "base/text.h"
+#include "unit/testing.h"
 
 static void encodes_what_nix_encodes(void **state)
 {

@@ -1,17 +1,10 @@
 /* The PathInfo codec: the bytes that other programs sent, round trips, and what must be refused. */
 #include "nix/path_info.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
 #include "base/mem.h"
 #include "base/text.h"
 #include "base/wire.h"
+#include "unit/testing.h"
 
 #define AUTO_BUF CLEANUP(buf_release) struct buf
 
@@ -21,12 +14,6 @@ static const char golden[] =
 	"7312200423505cbc9c955ef8083f2f4e176a3d0336925aafbb7a75eb8a5183c80beea1181c1a4b08d895c00112"
 	"209acd5a34fb5c7d56f13a81bb1b568181792f0a51af1d4f175a97692276b3ab2d322212209acd5a34fb5c7d56"
 	"f13a81bb1b568181792f0a51af1d4f175a97692276b3ab2d";
-
-static void check(enum rc rc, const struct err *err)
-{
-	if (rc != RC_OK)
-		fail_msg("%s: %s", rc_name(rc), err->message);
-}
 
 static void golden_bytes(struct buf *out)
 {
@@ -47,7 +34,7 @@ static void reads_and_writes_golden_bytes(void **state)
 
 	(void)state;
 	golden_bytes(&wire);
-	check(path_info_decode(buf_view(&wire), &info, &err), &err);
+	assert_ok(path_info_decode(buf_view(&wire), &info, &err), &err);
 	store_path_basename(&info.path, text);
 	assert_string_equal(text, "9c1h8k9sbc4gq2av0gm74pbsfqjd6zs9-vectors");
 	assert_int_equal(info.node.kind, NODE_DIRECTORY);
@@ -62,7 +49,7 @@ static void reads_and_writes_golden_bytes(void **state)
 	assert_true(info.has_ca);
 	assert_int_equal(info.ca.kind, CA_NAR_SHA256);
 	assert_memory_equal(info.ca.digest, info.nar_sha256.bytes, 32);
-	check(path_info_check(&info, &err), &err);
+	assert_ok(path_info_check(&info, &err), &err);
 
 	path_info_encode(&info, &again);
 	assert_int_equal(again.len, wire.len);
@@ -77,9 +64,9 @@ static void full(struct path_info *info)
 	struct err err = ERR_INIT;
 
 	memset(info, 0, sizeof(*info));
-	check(store_path_parse(view_of_string("az9l0xsrkblh1qsaa40xrnvq34x4n45q-note"), &info->path,
-			       &err),
-	      &err);
+	assert_ok(store_path_parse(view_of_string("az9l0xsrkblh1qsaa40xrnvq34x4n45q-note"),
+				   &info->path, &err),
+		  &err);
 	store_path_basename(&info->path, basename);
 	node.name = view_of_string(basename);
 	node_copy(&info->node, &node);
@@ -133,11 +120,11 @@ static void full_round_trip(void **state)
 
 	(void)state;
 	full(&info);
-	check(path_info_check(&info, &err), &err);
+	assert_ok(path_info_check(&info, &err), &err);
 	path_info_copy(&copy, &info);
 	path_info_encode(&info, &wire);
 	path_info_release(&info);
-	check(path_info_decode(buf_view(&wire), &back, &err), &err);
+	assert_ok(path_info_decode(buf_view(&wire), &back, &err), &err);
 	assert_same(&back, &copy);
 	path_info_release(&info); /* twice is fine */
 }
@@ -205,7 +192,7 @@ static void expect(const struct buf *top, const struct buf *nar_info, const char
 	enum rc rc = decode_with(top, nar_info, &out, &err);
 
 	if (!sentence) {
-		check(rc, &err);
+		assert_ok(rc, &err);
 		return;
 	}
 	assert_int_equal(rc, RC_INVALID);
@@ -320,7 +307,7 @@ static void deriver_loses_one_ending(void **state)
 		wire_append_bytes(&deriver, 1, view_of_string(names[i].sent));
 		put(&deriver, 2, "0000000000000000000000000000000000000000");
 		wire_append_element(&info, 5, buf_view(&deriver));
-		check(decode_with(NULL, &info, &out, &err), &err);
+		assert_ok(decode_with(NULL, &info, &out, &err), &err);
 		assert_true(out.has_deriver);
 		assert_string_equal(out.deriver.name, names[i].kept);
 	}

@@ -1,28 +1,15 @@
 /* Store paths: text, order, and the paths that nix computes (tests/golden/README.md). */
 #include "nix/store_path.h"
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
-
 #include "base/text.h"
-
-static void check(enum rc rc, const struct err *err)
-{
-	if (rc != RC_OK)
-		fail_msg("%s: %s", rc_name(rc), err->message);
-}
+#include "unit/testing.h"
 
 static struct store_path parse(const char *text)
 {
 	struct err err = ERR_INIT;
 	struct store_path path;
 
-	check(store_path_parse(view_of_string(text), &path, &err), &err);
+	assert_ok(store_path_parse(view_of_string(text), &path, &err), &err);
 	return path;
 }
 
@@ -71,9 +58,9 @@ static void computes_what_nix_computes(void **state)
 		struct err err = ERR_INIT;
 		struct store_path path;
 
-		check(store_path_from_ca(&ca, view_of_string(vectors[i].name), NULL, 0, false,
-					 &path, &err),
-		      &err);
+		assert_ok(store_path_from_ca(&ca, view_of_string(vectors[i].name), NULL, 0, false,
+					     &path, &err),
+			  &err);
 		store_path_basename(&path, text);
 		assert_string_equal(text, vectors[i].path);
 	}
@@ -93,13 +80,15 @@ static void computes_golden_narinfos(void **state)
 	char text[STORE_PATH_ABSOLUTE_MAX + 1];
 
 	(void)state;
-	check(ca_parse(view_of_string(note_ca), &ca, &err), &err);
-	check(store_path_from_ca(&ca, view_of_string("note"), twice, 2, false, &path, &err), &err);
+	assert_ok(ca_parse(view_of_string(note_ca), &ca, &err), &err);
+	assert_ok(store_path_from_ca(&ca, view_of_string("note"), twice, 2, false, &path, &err),
+		  &err);
 	store_path_absolute(&path, text);
 	assert_string_equal(text, "/nix/store/az9l0xsrkblh1qsaa40xrnvq34x4n45q-note");
 
-	check(ca_parse(view_of_string(hello_ca), &ca, &err), &err);
-	check(store_path_from_ca(&ca, view_of_string("hello"), NULL, 0, false, &path, &err), &err);
+	assert_ok(ca_parse(view_of_string(hello_ca), &ca, &err), &err);
+	assert_ok(store_path_from_ca(&ca, view_of_string("hello"), NULL, 0, false, &path, &err),
+		  &err);
 	assert_true(store_path_equal(&path, &hello));
 }
 
@@ -114,10 +103,11 @@ static void references_are_sorted(void **state)
 	struct err err = ERR_INIT;
 
 	(void)state;
-	check(store_path_from_ca(&ca, view_of_string("n"), refs, 3, false, &one, &err), &err);
-	check(store_path_from_ca(&ca, view_of_string("n"), turned, 3, false, &other, &err), &err);
+	assert_ok(store_path_from_ca(&ca, view_of_string("n"), refs, 3, false, &one, &err), &err);
+	assert_ok(store_path_from_ca(&ca, view_of_string("n"), turned, 3, false, &other, &err),
+		  &err);
 	assert_true(store_path_equal(&one, &other));
-	check(store_path_from_ca(&ca, view_of_string("n"), refs, 3, true, &self, &err), &err);
+	assert_ok(store_path_from_ca(&ca, view_of_string("n"), refs, 3, true, &self, &err), &err);
 	assert_false(store_path_equal(&one, &self));
 }
 
@@ -255,12 +245,12 @@ static void content_addresses_as_text(void **state)
 		for (size_t i = 0; i < ca_digest_size(ca.kind); i++)
 			ca.digest[i] = (uint8_t)(kind + 37 * i);
 		ca_print(&ca, &text);
-		check(ca_parse(buf_view(&text), &back, &err), &err);
+		assert_ok(ca_parse(buf_view(&text), &back, &err), &err);
 		assert_memory_equal(&ca, &back, sizeof(ca));
 		text.len--;
 		assert_int_equal(ca_parse(buf_view(&text), &back, NULL), RC_INVALID);
 	}
-	check(ca_parse(view_of_string("fixed:sha1:" HELLO_SHA1), &ca, &err), &err);
+	assert_ok(ca_parse(view_of_string("fixed:sha1:" HELLO_SHA1), &ca, &err), &err);
 	assert_int_equal(ca.kind, CA_FLAT_SHA1);
 	assert_int_equal(ca_parse(view_of_string("fixed:git:sha1:" HELLO_SHA1), &ca, NULL),
 			 RC_UNSUPPORTED);
