@@ -68,7 +68,7 @@ static struct node generate(struct generator *generator, const char *name, unsig
 
 	if (depth > 0 && (depth == 4 || which < 3)) {
 		unsigned count = draw(generator, depth == 4 ? 60 : 25);
-		char names[60][8];
+		char names[60][12];
 		struct node nodes[60], dir;
 
 		nar_directory_begin(generator->nar);
