@@ -21,16 +21,21 @@ struct store_addresses {
 
 /* Fills what is NULL from the environment: BLOB_SERVICE_ADDR, DIRECTORY_SERVICE_ADDR,
  * PATH_INFO_SERVICE_ADDR, then CASTOR_STORE, then the default store: local:///var/lib/castor where
- * this user can write there (or it exists and can be read), else local under $XDG_DATA_HOME/castor.
- * A flag goes before a variable of the same service; a service's own before the store's. The
- * default is written to default_store, which the caller keeps as long as the addresses. */
+ * this user can write there (or it exists and can be read), else local under $XDG_DATA_HOME/castor
+ * (~/.local/share/castor). A flag goes before a variable of the same service; a service's own
+ * before the store's. An empty variable says nothing. The default is written to default_store,
+ * which the caller keeps as long as the addresses. */
 enum { STORE_ADDRESS_MAX = 4096 };
 enum rc store_addresses_complete(struct store_addresses *addresses,
 				 char default_store[STORE_ADDRESS_MAX], struct err *err) MUST_USE;
+/* The default alone, with another place than /var/lib/castor for tests. */
+enum rc store_default_address(const char *system_dir, char out[STORE_ADDRESS_MAX],
+			      struct err *err) MUST_USE;
 
 /* Every service is opened; RC_INVALID for an unknown scheme lists the known ones. Where no
- * NAR-facts store comes with the path infos, one in memory is given. The caller releases with
- * services_release. */
+ * NAR-facts store comes with the path infos, one in memory is given. An address that says something
+ * of a new store (compression, raw-files) refuses an existing one that is kept otherwise. The
+ * caller releases with services_release. */
 enum rc store_open(const struct store_addresses *addresses, struct services *out,
 		   struct err *err) MUST_USE;
 

@@ -1,0 +1,224 @@
+/* From addresses to services. A scheme joins by a line in the table of schemes. */
+#include "store/open.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/text.h"
+#include "base/url.h"
+#include "local/local_store.h"
+#include "service/blob/files.h"
+#include "service/blob/local.h"
+#include "service/blob/memory.h"
+#include "service/directory/local.h"
+#include "service/directory/memory.h"
+#include "service/path_info/local.h"
+#include "service/path_info/memory.h"
+
+struct scheme {
+	const char *name;
+	const char *const *params; /* ends with NULL */
+	/* Fills what this scheme has, leaves the rest NULL. */
+	enum rc (*open)(const struct url *url, struct services *out, struct err *err);
+};
+
+/* ---- Schemes ---- */
+
+static enum rc check_dir(const struct url *url, struct err *err)
+{
+	if (*url->host)
+		return err_set(err, RC_INVALID,
+			       "it names the host '%s': a directory needs three slashes, as in "
+			       "%s:///%s%s",
+			       url->host, url->scheme, url->host, url->path);
+	if (url->path[0] != '/')
+		return err_set(err, RC_INVALID, "it names no absolute path, as %s:///dir does",
+			       url->scheme);
+	if (url->path[strspn(url->path, "/")] == '\0')
+		return err_set(err, RC_INVALID, "the root directory cannot be a store");
+	return RC_OK;
+}
+
+static enum rc open_files(const struct url *url, struct services *out, struct err *err)
+{
+	enum rc rc = check_dir(url, err);
+
+	return rc == RC_OK ? blob_files_open(url->path, &out->blobs, err) : rc;
+}
+
+static enum rc parse_compression(const char *text, struct local_policy *policy, struct err *err)
+{
+	uint64_t level = (uint64_t)local_policy_default.level;
+
+	if (strcmp(text, "none") == 0) {
+		policy->compression = LOCAL_COMPRESSION_NONE;
+		policy->level = 0;
+		return RC_OK;
+	}
+	if (strncmp(text, "zstd", 4) != 0 || (text[4] != '\0' && text[4] != ':') ||
+	    (text[4] == ':' && !text_parse_u64(view_of_string(text + 5), &level)) || level < 1 ||
+	    level > 19)
+		return err_set(err, RC_INVALID,
+			       "compression is none or zstd:1 to zstd:19, not '%s'", text);
+	policy->compression = LOCAL_COMPRESSION_ZSTD;
+	policy->level = (int)level;
+	return RC_OK;
+}
+
+static enum rc open_local(const struct url *url, struct services *out, struct err *err)
+{
+	const char *compression = url_param(url, "compression");
+	const char *raw_files = url_param(url, "raw-files");
+	struct local_policy policy = local_policy_default;
+	struct local_store *store;
+	enum rc rc = check_dir(url, err);
+
+	if (rc == RC_OK && compression)
+		rc = parse_compression(compression, &policy, err);
+	if (rc == RC_OK && raw_files) {
+		rc = text_parse_size(raw_files, &policy.raw_files, err);
+		if (rc != RC_OK)
+			rc = err_context(err, rc, "raw-files");
+	}
+	if (rc == RC_OK)
+		rc = local_store_open(url->path, compression || raw_files ? &policy : NULL, &store,
+				      err);
+	if (rc != RC_OK)
+		return rc;
+	out->blobs = blob_local_new(store);
+	out->directories = directory_local_new(store);
+	out->path_infos = path_info_local_new(store);
+	out->nar_facts = nar_facts_local_new(store);
+	local_store_unref(store);
+	return RC_OK;
+}
+
+static enum rc open_memory(const struct url *url, struct services *out, struct err *err)
+{
+	if (*url->host || *url->path)
+		return err_set(err, RC_INVALID, "memory: takes neither a host nor a path");
+	out->blobs = blob_memory_new();
+	out->directories = directory_memory_new();
+	out->path_infos = path_info_memory_new();
+	out->nar_facts = nar_facts_memory_new();
+	return RC_OK;
+}
+
+static const char *const no_params[] = { NULL };
+static const char *const local_params[] = { "compression", "raw-files", NULL };
+
+static const struct scheme schemes[] = {
+	{ "files", no_params, open_files },
+	{ "local", local_params, open_local },
+	{ "memory", no_params, open_memory },
+};
+
+/* ---- One address ---- */
+
+static enum rc unknown_scheme(const char *name, struct err *err)
+{
+	struct buf known CLEANUP(buf_release) = BUF_INIT;
+
+	for (size_t i = 0; i < ARRAY_LEN(schemes); i++)
+		buf_printf(&known, "%s%s:", i ? ", " : "", schemes[i].name);
+	return err_set(err, RC_INVALID, "unknown scheme '%s:'; known are %s", name,
+		       buf_string(&known));
+}
+
+static enum rc open_url(const struct url *url, struct services *out, struct err *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
+		enum rc rc;
+
+		if (strcmp(url->scheme, schemes[i].name) != 0)
+			continue;
+		rc = url_check_params(url, schemes[i].params, err);
+		return rc == RC_OK ? schemes[i].open(url, out, err) : rc;
+	}
+	return unknown_scheme(url->scheme, err);
+}
+
+static enum rc open_address(const char *address, struct services *out, struct err *err)
+{
+	struct url url CLEANUP(url_release) = { 0 };
+	enum rc rc = url_parse(address, &url, err);
+
+	if (rc == RC_OK)
+		rc = open_url(&url, out, err);
+	if (rc == RC_OK)
+		return RC_OK;
+	services_release(out);
+	return err_context(err, rc, "%s", address);
+}
+
+/* ---- The bundle ---- */
+
+enum kind { BLOBS, DIRECTORIES, PATH_INFOS, KINDS };
+
+static const char *const kind_names[KINDS] = { "blobs", "directories", "path infos" };
+static const char *const kind_flags[KINDS] = { "--blob-service-addr", "--directory-service-addr",
+					       "--path-info-service-addr" };
+
+static bool has_kind(const struct services *services, enum kind kind)
+{
+	if (kind == BLOBS)
+		return services->blobs;
+	return kind == DIRECTORIES ? services->directories != NULL : services->path_infos != NULL;
+}
+
+/* Another reference. */
+static void take_kind(const struct services *from, enum kind kind, struct services *to)
+{
+	if (kind == BLOBS) {
+		to->blobs = blob_service_ref(from->blobs);
+	} else if (kind == DIRECTORIES) {
+		to->directories = directory_service_ref(from->directories);
+	} else {
+		to->path_infos = path_info_service_ref(from->path_infos);
+		to->nar_facts = from->nar_facts ? nar_facts_store_ref(from->nar_facts)
+						: nar_facts_memory_new();
+	}
+}
+
+/* An address that is said for several kinds is opened once. */
+static enum rc open_kinds(const char *const addresses[KINDS], struct services opened[KINDS],
+			  struct services *out, struct err *err)
+{
+	for (size_t kind = 0; kind < KINDS; kind++) {
+		size_t first = 0;
+		enum rc rc = RC_OK;
+
+		if (!addresses[kind])
+			return err_set(err, RC_INVALID, "no address for the %s", kind_names[kind]);
+		while (strcmp(addresses[first], addresses[kind]) != 0)
+			first++;
+		if (first == kind)
+			rc = open_address(addresses[kind], &opened[kind], err);
+		if (rc != RC_OK)
+			return rc;
+		if (!has_kind(&opened[first], (enum kind)kind))
+			return err_set(err, RC_INVALID, "%s keeps no %s; say where they are by %s",
+				       addresses[kind], kind_names[kind], kind_flags[kind]);
+		take_kind(&opened[first], (enum kind)kind, out);
+	}
+	return RC_OK;
+}
+
+enum rc store_open(const struct store_addresses *addresses, struct services *out, struct err *err)
+{
+	const char *const each[KINDS] = {
+		addresses->blobs ? addresses->blobs : addresses->store,
+		addresses->directories ? addresses->directories : addresses->store,
+		addresses->path_infos ? addresses->path_infos : addresses->store,
+	};
+	struct services opened[KINDS] = { 0 };
+	enum rc rc;
+
+	*out = (struct services){ 0 };
+	rc = open_kinds(each, opened, out, err);
+	for (size_t kind = 0; kind < KINDS; kind++)
+		services_release(&opened[kind]);
+	if (rc != RC_OK)
+		services_release(out);
+	return rc;
+}
