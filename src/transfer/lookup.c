@@ -181,6 +181,21 @@ static enum rc walk_down(const struct services *services, const struct op *op, s
 	return RC_OK;
 }
 
+/* What a person typed, for an error: made safe, and cut where it is long. */
+static const char *shorten(const char *text, struct buf *out)
+{
+	enum { SHOWN_MAX = 300 };
+
+	text_printable(view_of_string(text), out);
+	if (out->len > SHOWN_MAX) {
+		out->len = SHOWN_MAX;
+		while ((out->ptr[out->len] & 0xc0) == 0x80) /* inside a character */
+			out->len--;
+		buf_append_string(out, "…");
+	}
+	return buf_string(out);
+}
+
 enum rc lookup(const struct services *services, const struct op *op, const char *text,
 	       struct node *node, struct path_info *info, struct err *err)
 {
@@ -198,8 +213,7 @@ enum rc lookup(const struct services *services, const struct op *op, const char 
 	if (rc != RC_OK) {
 		node_release(node);
 		*node = (struct node){ 0 };
-		text_printable(view_of_string(text), &shown);
-		return err_context(err, rc, "%s", buf_string(&shown));
+		return err_context(err, rc, "%s", shorten(text, &shown));
 	}
 	if (info) {
 		*info = found;
