@@ -1,0 +1,376 @@
+/*
+ * The files of stat_cache.h:
+ *
+ *	header   sixteen bytes, `magic`
+ *	records  80 bytes a file: filesystem u64, inode u64, size u64, mtime s64 and u32 ns,
+ *	         ctime s64 and u32 ns, BLAKE3 of the content; numbers little-endian
+ *	trailer  BLAKE3 of all that comes before it
+ */
+#include "transfer/stat_cache.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+
+static const uint8_t magic[16] = "castor tree 1\n";
+
+enum {
+	RECORD_SIZE = 80,
+	STAT_SIZE = 48, /* of a record, before its digest */
+	BUFFER_SIZE = 1024 * RECORD_SIZE,
+	KEY_SIZE = 16,
+	TREES_MAX = 4096,
+};
+/* Of one tree: three million files. Of all. */
+#define FILE_MAX  (UINT64_C(256) << 20)
+#define TOTAL_MAX (UINT64_C(1) << 30)
+
+/* ---- The directory ---- */
+
+/* Where it is; NULL: nowhere. */
+static char *directory_path(void)
+{
+	const char *cache = getenv("XDG_CACHE_HOME");
+	const char *home = getenv("HOME");
+
+	/* Relative ones are to be ignored, says the XDG specification. */
+	if (cache && cache[0] == '/')
+		return mem_printf("%s/castor/trees", cache);
+	if (home && home[0] == '/')
+		return mem_printf("%s/.cache/castor/trees", home);
+	return NULL;
+}
+
+/* -1: there is none that this user alone can write. */
+static int directory_open(bool create)
+{
+	char *path AUTO_FREE = directory_path();
+	int fd AUTO_FD = -1;
+	struct stat st;
+	int out;
+
+	if (!path)
+		return -1;
+	if (create && file_mkdirs(path, 0700, NULL) != RC_OK)
+		return -1;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	if (fstat(fd, &st) != 0 || st.st_uid != geteuid() || (st.st_mode & 077) != 0) {
+		log_debug("the stat cache %s is not private to this user: not used", path);
+		return -1;
+	}
+	out = fd;
+	fd = -1;
+	return out;
+}
+
+static void put_u32(uint8_t *out, uint32_t value)
+{
+	for (int i = 0; i < 4; i++)
+		out[i] = (uint8_t)(value >> 8 * i);
+}
+
+static void put_u64(uint8_t *out, uint64_t value)
+{
+	for (int i = 0; i < 8; i++)
+		out[i] = (uint8_t)(value >> 8 * i);
+}
+
+static void put_time(uint8_t *out, struct timespec time)
+{
+	put_u64(out, (uint64_t)time.tv_sec);
+	put_u32(out + 8, (uint32_t)time.tv_nsec);
+}
+
+/* All that tells whether the file is the same: two stats are the same where these bytes are. */
+static void put_stat(uint8_t out[STAT_SIZE], const struct tree_stat *stat)
+{
+	put_u64(out, stat->filesystem);
+	put_u64(out + 8, stat->inode);
+	put_u64(out + 16, stat->size);
+	put_time(out + 24, stat->mtime);
+	put_time(out + 36, stat->ctime);
+}
+
+/* A tree's name is a hash of its root's place. */
+static void name_of(const struct tree_stat *root, char out[2 * KEY_SIZE + 1])
+{
+	uint8_t place[16];
+	struct digest digest;
+
+	put_u64(place, root->filesystem);
+	put_u64(place + 8, root->inode);
+	digest = digest_of(view_of(place, sizeof(place)));
+	hex_encode(digest.bytes, KEY_SIZE, out);
+}
+
+/* ---- Reading ---- */
+
+struct stat_cache_reader {
+	int fd;
+	uint64_t left; /* bytes of records not yet in the buffer */
+	uint64_t offset;
+	struct hasher hasher;
+	size_t at, len;
+	uint8_t buffer[BUFFER_SIZE];
+};
+
+void stat_cache_close(struct stat_cache_reader *reader)
+{
+	if (!reader)
+		return;
+	close(reader->fd);
+	free(reader);
+}
+
+static bool read_at(struct stat_cache_reader *reader, void *out, size_t len)
+{
+	size_t got;
+
+	if (file_pread_full(reader->fd, out, len, reader->offset, &got, "stat cache", NULL) !=
+		    RC_OK ||
+	    got != len)
+		return false;
+	reader->offset += len;
+	return true;
+}
+
+struct stat_cache_reader *stat_cache_open(const struct tree_stat *root)
+{
+	char name[2 * KEY_SIZE + 1];
+	uint8_t header[sizeof(magic)];
+	struct stat_cache_reader *reader;
+	int dirfd AUTO_FD = directory_open(false);
+	struct stat st;
+	int fd;
+
+	if (dirfd < 0 || root->filesystem == 0)
+		return NULL;
+	name_of(root, name);
+	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	if (fd < 0)
+		return NULL;
+	reader = mem_zalloc(sizeof(*reader));
+	reader->fd = fd;
+	hasher_init(&reader->hasher);
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+	    st.st_size < (off_t)(sizeof(magic) + DIGEST_SIZE) ||
+	    ((uint64_t)st.st_size - sizeof(magic) - DIGEST_SIZE) % RECORD_SIZE != 0 ||
+	    !read_at(reader, header, sizeof(header)) || memcmp(header, magic, sizeof(magic)) != 0) {
+		stat_cache_close(reader);
+		return NULL;
+	}
+	hasher_update(&reader->hasher, header, sizeof(header));
+	reader->left = (uint64_t)st.st_size - sizeof(magic) - DIGEST_SIZE;
+	/* Its age tells which to give up first. */
+	futimens(fd, NULL);
+	return reader;
+}
+
+bool stat_cache_next(struct stat_cache_reader *reader, const struct tree_stat *stat,
+		     struct digest *out)
+{
+	uint8_t expected[STAT_SIZE];
+	const uint8_t *record;
+
+	if (reader->at == reader->len) {
+		size_t len = reader->left < BUFFER_SIZE ? (size_t)reader->left : BUFFER_SIZE;
+
+		if (len == 0 || !read_at(reader, reader->buffer, len))
+			return false;
+		hasher_update(&reader->hasher, reader->buffer, len);
+		reader->left -= len;
+		reader->len = len;
+		reader->at = 0;
+	}
+	record = reader->buffer + reader->at;
+	put_stat(expected, stat);
+	if (stat->filesystem == 0 || memcmp(record, expected, STAT_SIZE) != 0)
+		return false;
+	memcpy(out->bytes, record + STAT_SIZE, DIGEST_SIZE);
+	reader->at += RECORD_SIZE;
+	return true;
+}
+
+bool stat_cache_finish(struct stat_cache_reader *reader)
+{
+	struct digest stored, computed = hasher_final(&reader->hasher);
+
+	if (reader->left > 0 || reader->at != reader->len ||
+	    !read_at(reader, stored.bytes, sizeof(stored.bytes)))
+		return false;
+	return digest_equal(&stored, &computed);
+}
+
+/* ---- Writing ---- */
+
+struct stat_cache_writer {
+	int dirfd, fd;
+	bool failed;
+	struct timespec old; /* a ctime after this is too young */
+	uint64_t written;
+	struct hasher hasher;
+	char name[2 * KEY_SIZE + 1];
+	char temporary[64];
+	size_t len;
+	uint8_t buffer[BUFFER_SIZE];
+};
+
+static void append(struct stat_cache_writer *writer, const void *bytes, size_t len)
+{
+	if (writer->failed)
+		return;
+	hasher_update(&writer->hasher, bytes, len);
+	writer->written += len;
+	if (writer->written > FILE_MAX ||
+	    file_write_all(writer->fd, bytes, len, "stat cache", NULL) != RC_OK)
+		writer->failed = true;
+}
+
+struct stat_cache_writer *stat_cache_create(const struct tree_stat *root)
+{
+	int dirfd, fd;
+	struct stat_cache_writer *writer;
+	static atomic_uint number;
+
+	if (root->filesystem == 0)
+		return NULL;
+	dirfd = directory_open(true);
+	if (dirfd < 0)
+		return NULL;
+	writer = mem_zalloc(sizeof(*writer));
+	name_of(root, writer->name);
+	snprintf(writer->temporary, sizeof(writer->temporary), "%s.%ld.%u.tmp", writer->name,
+		 (long)getpid(), atomic_fetch_add(&number, 1));
+	fd = openat(dirfd, writer->temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
+		    0600);
+	if (fd < 0) {
+		close(dirfd);
+		free(writer);
+		return NULL;
+	}
+	writer->dirfd = dirfd;
+	writer->fd = fd;
+	clock_gettime(CLOCK_REALTIME, &writer->old);
+	writer->old.tv_sec -= STAT_CACHE_AGE_S;
+	hasher_init(&writer->hasher);
+	append(writer, magic, sizeof(magic));
+	return writer;
+}
+
+static bool is_after(struct timespec a, struct timespec b)
+{
+	return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
+}
+
+void stat_cache_add(struct stat_cache_writer *writer, const struct tree_stat *stat,
+		    const struct digest *digest)
+{
+	if (writer->failed)
+		return;
+	if (stat->filesystem == 0 || is_after(stat->ctime, writer->old)) {
+		writer->failed = true;
+		return;
+	}
+	put_stat(writer->buffer + writer->len, stat);
+	memcpy(writer->buffer + writer->len + STAT_SIZE, digest->bytes, DIGEST_SIZE);
+	writer->len += RECORD_SIZE;
+	if (writer->len == BUFFER_SIZE) {
+		append(writer, writer->buffer, writer->len);
+		writer->len = 0;
+	}
+}
+
+struct found {
+	char name[sizeof(((struct dirent *)0)->d_name)];
+	struct timespec time;
+	uint64_t size;
+};
+
+static int found_compare(const void *a, const void *b)
+{
+	const struct found *x = a, *y = b;
+
+	/* The youngest first. */
+	return is_after(x->time, y->time) ? -1 : is_after(y->time, x->time) ? 1 : 0;
+}
+
+/* Keeps the youngest that fit, removes the rest, and leftovers of imports that were killed. */
+static void prune(int dirfd)
+{
+	int fd = openat(dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	struct found *found = NULL;
+	size_t count = 0, cap = 0;
+	uint64_t total = 0;
+	struct dirent *d;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((d = readdir(dir))) {
+		struct stat st;
+
+		if (fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
+		    !S_ISREG(st.st_mode))
+			continue;
+		if (count == cap) {
+			cap = cap ? 2 * cap : 64;
+			found = mem_realloc_array(found, cap, sizeof(*found));
+		}
+		found[count].time = st.st_mtim;
+		found[count].size = (uint64_t)st.st_size;
+		strcpy(found[count++].name, d->d_name);
+	}
+	closedir(dir);
+	if (count > 0)
+		qsort(found, count, sizeof(*found), found_compare);
+	for (size_t i = 0; i < count; i++) {
+		total += found[i].size;
+		if (i >= TREES_MAX || total > TOTAL_MAX)
+			unlinkat(dirfd, found[i].name, 0);
+	}
+	free(found);
+}
+
+void stat_cache_commit(struct stat_cache_writer *writer)
+{
+	struct digest digest;
+
+	append(writer, writer->buffer, writer->len);
+	digest = hasher_final(&writer->hasher);
+	append(writer, digest.bytes, sizeof(digest.bytes));
+	if (writer->failed)
+		return;
+	/* Not synced: what a crash leaves of it has the wrong checksum. */
+	if (renameat(writer->dirfd, writer->temporary, writer->dirfd, writer->name) != 0)
+		return;
+	writer->temporary[0] = '\0';
+	prune(writer->dirfd);
+}
+
+void stat_cache_free(struct stat_cache_writer *writer)
+{
+	if (!writer)
+		return;
+	if (writer->temporary[0])
+		unlinkat(writer->dirfd, writer->temporary, 0);
+	close(writer->fd);
+	close(writer->dirfd);
+	free(writer);
+}
