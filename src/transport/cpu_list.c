@@ -21,13 +21,13 @@ enum rc cpu_list_parse(struct view text, unsigned *count, struct err *err)
 		text.len--;
 	uint64_t total = 0;
 	struct cursor cursor = cursor_of(text);
+	bool more;
 	do {
 		struct view range, first;
 		size_t at = cursor.at;
-		if (!cursor_until(&cursor, ',', &range)) {
+		more = cursor_until(&cursor, ',', &range);
+		if (!more)
 			range = view_slice(text, at, text.len - at);
-			cursor = (struct cursor){ .bytes = text, .at = text.len };
-		}
 		struct cursor inner = cursor_of(range);
 		uint64_t low, high;
 		if (!cursor_until(&inner, '-', &first))
@@ -36,7 +36,7 @@ enum rc cpu_list_parse(struct view text, unsigned *count, struct err *err)
 		if (!parse_number(first, &low) || !parse_number(last, &high) || high < low)
 			return err_set(err, RC_INVALID, "not a list of processors");
 		total += high - low + 1;
-	} while (cursor.at < text.len);
+	} while (more);
 	if (total > CPU_NUMBER_MAX)
 		return err_set(err, RC_INVALID, "a list of too many processors");
 	*count = (unsigned)total;

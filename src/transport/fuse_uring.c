@@ -352,12 +352,18 @@ static void register_entries(struct queue *queue)
 	queue->alive = queue->uring->depth;
 }
 
+/* liburing 2.3 declares io_uring_enable_rings and does not export it. */
+static int enable(struct io_uring *ring)
+{
+	return io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+}
+
 static void *queue_run(void *arg)
 {
 	struct queue *queue = arg;
 	pin(queue->id);
 	queue->self = pthread_self();
-	int rc = io_uring_enable_rings(&queue->ring);
+	int rc = enable(&queue->ring);
 	if (rc == 0) {
 		submit_wake(queue);
 		register_entries(queue);
