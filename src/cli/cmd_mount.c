@@ -156,7 +156,8 @@ static void tell_parent(int pipe_fd, enum rc rc, const struct err *err)
 	struct outcome outcome = { .rc = rc, .err = *err };
 	struct err ignored = ERR_INIT;
 
-	/* Once it has been told of the mount it is gone, and what comes later belongs in the log. */
+	/* Once it has been told of the mount it is gone, and what comes later belongs in the log.
+	 */
 	if (file_write_all(pipe_fd, &outcome, sizeof(outcome), "pipe", &ignored) != RC_OK &&
 	    rc != RC_OK)
 		log_error("%s", err->message);
