@@ -42,12 +42,6 @@ static enum rc called(struct blob_service *service, const struct op *op, const c
 	return service_called(&service->counts, op, service->ops->name, call, key, rc);
 }
 
-void blob_chunk_list_release(struct blob_chunk_list *list)
-{
-	free(list->chunks);
-	*list = (struct blob_chunk_list){ 0 };
-}
-
 enum rc blob_service_has_many(struct blob_service *service, const struct op *op,
 			      const struct digest *digests, size_t count, bool *out,
 			      struct err *err)

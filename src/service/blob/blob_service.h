@@ -28,6 +28,7 @@
 #include "base/err.h"
 #include "base/op.h"
 #include "base/refcount.h"
+#include "castore/blob_chunk.h"
 #include "castore/digest.h"
 #include "service/call.h"
 
@@ -37,21 +38,6 @@ struct blob_service;
 struct blob_reader;
 struct blob_batch;
 struct blob_encoded;
-
-/* One chunk of a blob. */
-struct blob_chunk {
-	struct digest digest; /* all zero where has_digest is false */
-	uint64_t offset;      /* in the blob */
-	uint32_t size;
-	bool has_digest; /* false: a stretch of a raw file, which was checked when it was written */
-};
-
-/* The ordered, contiguous chunks of a blob; empty for a blob of one chunk or none. */
-struct blob_chunk_list {
-	struct blob_chunk *chunks; /* owned */
-	size_t count;
-};
-void blob_chunk_list_release(struct blob_chunk_list *list);
 
 /* Hands over blob i of a get_many; rc not RC_OK: this one failed, bytes is empty. The wrapper
  * checks the bytes against their digest before the caller sees them; backends need not. */
@@ -75,8 +61,9 @@ struct blob_service_ops {
 	 * the digest of a chunk. Counts as being asked for. */
 	enum rc (*has_many)(struct blob_service *service, const struct op *op,
 			    const struct digest *digests, size_t count, bool *out, struct err *err);
-	/* The blob's size, and its chunks where the backend keeps them. RC_NOT_FOUND. Also for the
-	 * digest of a chunk that some list named (its own list is empty). list may be NULL. */
+	/* The blob's size (BLOB_SIZE_UNKNOWN where the backend would have to read the blob to
+	 * tell), and its chunks where the backend keeps them. RC_NOT_FOUND. Also for the digest of
+	 * a chunk that some list named (its own list is empty). list may be NULL. */
 	enum rc (*stat)(struct blob_service *service, const struct op *op,
 			const struct digest *digest, uint64_t *size, struct blob_chunk_list *list,
 			struct err *err);

@@ -1,0 +1,282 @@
+/*
+ * Many small calls in flight, driven by the thread that owns them: each sends one message and
+ * collects the messages of its reply. Three tags a call: the request (with the headers of both
+ * sides), one receive after the other, and the status. A call is over when all of them are.
+ */
+#include <assert.h>
+#include <grpc/byte_buffer.h>
+#include <grpc/slice.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "net/rpc_queue.h"
+
+enum { TRIES = 4, FIRST_PAUSE_MS = 50 };
+
+struct flight_call;
+
+struct flight_tag {
+	struct flight_call *call;
+	void (*done)(struct flight_call *call, bool ok);
+};
+
+struct flight_call {
+	struct flight_call *next, *previous; /* of the flight */
+	struct rpc_flight *flight;
+	struct flight_tag request_tag, receive_tag, status_tag;
+	unsigned tags; /* under way */
+	grpc_call *call;
+	rpc_reply *reply;
+	void *context;
+	grpc_metadata_array headers, trailers;
+	grpc_byte_buffer *received;
+	grpc_status_code status;
+	grpc_slice details;
+	enum rc failed; /* what the reply function said */
+	struct err err;
+};
+
+struct rpc_flight {
+	struct rpc_channel *channel;
+	struct rpc_queue *queue;
+	enum rpc_family family;
+	struct flight_call *calls;
+	size_t count;
+	struct buf message; /* a reply's, while it is handed over */
+};
+
+struct rpc_flight *rpc_flight_new(struct rpc_channel *channel)
+{
+	return rpc_flight_new_as(channel, rpc_channel_family(channel));
+}
+
+struct rpc_flight *rpc_flight_new_as(struct rpc_channel *channel, enum rpc_family family)
+{
+	struct rpc_flight *flight = mem_zalloc(sizeof(*flight));
+
+	flight->channel = rpc_channel_ref(channel);
+	flight->family = family;
+	flight->queue = rpc_queue_take(channel);
+	return flight;
+}
+
+size_t rpc_flight_count(const struct rpc_flight *flight)
+{
+	return flight->count;
+}
+
+static void start(struct flight_call *call, const grpc_op *ops, size_t count,
+		  struct flight_tag *tag)
+{
+	grpc_call_error error = grpc_call_start_batch(call->call, ops, count, tag, NULL);
+
+	assert(error == GRPC_CALL_OK);
+	(void)error;
+	call->tags++;
+}
+
+static void receive(struct flight_call *call)
+{
+	grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
+
+	op.data.recv_message.recv_message = &call->received;
+	start(call, &op, 1, &call->receive_tag);
+}
+
+static void on_request(struct flight_call *call, bool ok)
+{
+	(void)call;
+	(void)ok; /* the status says why */
+}
+
+static void on_received(struct flight_call *call, bool ok)
+{
+	struct buf *message = &call->flight->message;
+
+	if (!ok || !call->received)
+		return;
+	buf_clear(message);
+	if (call->failed == RC_OK)
+		call->failed = rpc_bytes_read(call->received, message, &call->err);
+	grpc_byte_buffer_destroy(call->received);
+	call->received = NULL;
+	if (call->failed == RC_OK)
+		call->failed = call->reply(call->context, buf_view(message), &call->err);
+	if (call->failed != RC_OK)
+		grpc_call_cancel(call->call, NULL);
+	receive(call);
+}
+
+static void on_status(struct flight_call *call, bool ok)
+{
+	(void)call;
+	(void)ok;
+}
+
+void rpc_flight_start(struct rpc_flight *flight, const struct op *op, const char *method,
+		      struct buf *message, rpc_reply *reply, void *context)
+{
+	struct flight_call *call = mem_zalloc(sizeof(*call));
+	grpc_byte_buffer *bytes = rpc_bytes_of(message);
+	grpc_op ops[4] = { { .op = GRPC_OP_SEND_INITIAL_METADATA },
+			   { .op = GRPC_OP_SEND_MESSAGE },
+			   { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT },
+			   { .op = GRPC_OP_RECV_INITIAL_METADATA } };
+	grpc_op status = { .op = GRPC_OP_RECV_STATUS_ON_CLIENT };
+
+	call->flight = flight;
+	call->reply = reply;
+	call->context = context;
+	call->details = grpc_empty_slice();
+	call->request_tag = (struct flight_tag){ call, on_request };
+	call->receive_tag = (struct flight_tag){ call, on_received };
+	call->status_tag = (struct flight_tag){ call, on_status };
+	grpc_metadata_array_init(&call->headers);
+	grpc_metadata_array_init(&call->trailers);
+	call->call = rpc_channel_call(flight->channel, flight->queue, op, flight->family, method);
+	call->next = flight->calls;
+	if (call->next)
+		call->next->previous = call;
+	flight->calls = call;
+	flight->count++;
+	status.data.recv_status_on_client.trailing_metadata = &call->trailers;
+	status.data.recv_status_on_client.status = &call->status;
+	status.data.recv_status_on_client.status_details = &call->details;
+	start(call, &status, 1, &call->status_tag);
+	ops[1].data.send_message.send_message = bytes;
+	ops[3].data.recv_initial_metadata.recv_initial_metadata = &call->headers;
+	start(call, ops, ARRAY_LEN(ops), &call->request_tag);
+	receive(call);
+	grpc_byte_buffer_destroy(bytes);
+}
+
+/* Takes a call that is over out of the flight, and frees it. */
+static void finish(struct flight_call *call, struct rpc_done *out)
+{
+	struct rpc_flight *flight = call->flight;
+
+	out->context = call->context;
+	out->rc = call->failed;
+	out->err = call->err;
+	if (out->rc == RC_OK)
+		out->rc = rpc_status(flight->channel, call->status, call->details, &out->err);
+	if (call->next)
+		call->next->previous = call->previous;
+	if (call->previous)
+		call->previous->next = call->next;
+	else
+		flight->calls = call->next;
+	flight->count--;
+	grpc_slice_unref(call->details);
+	grpc_metadata_array_destroy(&call->headers);
+	grpc_metadata_array_destroy(&call->trailers);
+	grpc_call_unref(call->call);
+	free(call);
+}
+
+void rpc_flight_cancel(struct rpc_flight *flight)
+{
+	for (struct flight_call *call = flight->calls; call; call = call->next)
+		grpc_call_cancel(call->call, NULL);
+}
+
+enum rc rpc_flight_next(struct rpc_flight *flight, const struct op *op, bool wait,
+			struct rpc_done *out, bool *any, struct err *err)
+{
+	*any = false;
+	while (flight->count > 0) {
+		grpc_event event;
+		struct flight_tag *tag;
+		enum rc rc = rpc_queue_next(flight->queue, op, wait, &event, err);
+
+		if (rc != RC_OK) {
+			rpc_flight_cancel(flight);
+			return rc;
+		}
+		if (event.type != GRPC_OP_COMPLETE)
+			return RC_OK;
+		tag = event.tag;
+		tag->call->tags--;
+		tag->done(tag->call, event.success != 0);
+		if (tag->call->tags == 0) {
+			finish(tag->call, out);
+			*any = true;
+			return RC_OK;
+		}
+	}
+	return RC_OK;
+}
+
+void rpc_flight_free(struct rpc_flight *flight)
+{
+	struct rpc_done done;
+	bool any;
+
+	if (!flight)
+		return;
+	rpc_flight_cancel(flight);
+	while (flight->count > 0)
+		if (rpc_flight_next(flight, &op_none, true, &done, &any, NULL) != RC_OK)
+			break;
+	rpc_queue_give(flight->channel, flight->queue);
+	rpc_channel_unref(flight->channel);
+	buf_release(&flight->message);
+	free(flight);
+}
+
+struct unary {
+	struct buf *reply;
+	bool replied;
+};
+
+static enum rc unary_reply(void *context, struct view message, struct err *err)
+{
+	struct unary *unary = context;
+
+	if (unary->replied)
+		return err_set(err, RC_INVALID, "more than one message in the reply");
+	unary->replied = true;
+	buf_append_view(unary->reply, message);
+	return RC_OK;
+}
+
+static enum rc unary_once(struct rpc_channel *channel, const struct op *op, const char *method,
+			  struct view message, struct buf *reply, struct err *err)
+{
+	struct unary unary = { .reply = reply };
+	struct rpc_flight *flight = rpc_flight_new(channel);
+	struct buf copy = BUF_INIT;
+	struct rpc_done done = { 0 };
+	bool any = false;
+	enum rc rc;
+
+	buf_append_view(&copy, message);
+	rpc_flight_start(flight, op, method, &copy, unary_reply, &unary);
+	rc = rpc_flight_next(flight, op, true, &done, &any, err);
+	rpc_flight_free(flight);
+	buf_release(&copy);
+	if (rc != RC_OK)
+		return rc;
+	if (done.rc != RC_OK)
+		return err_set(err, done.rc, "%s", done.err.message);
+	if (!unary.replied)
+		return err_set(err, RC_INVALID, "%s: %s: an empty reply",
+			       rpc_channel_address(channel), method);
+	return RC_OK;
+}
+
+enum rc rpc_unary(struct rpc_channel *channel, const struct op *op, const char *method,
+		  struct view message, bool again, struct buf *reply, struct err *err)
+{
+	size_t before = reply->len;
+	enum rc rc;
+
+	for (int i = 0;; i++) {
+		rc = unary_once(channel, op, method, message, reply, err);
+		if (rc != RC_UNAVAILABLE || !again || i + 1 >= TRIES)
+			return rc;
+		reply->len = before;
+		clock_sleep_ns((FIRST_PAUSE_MS * NS_PER_MS) << i);
+	}
+}
