@@ -154,14 +154,18 @@ void buf_printf(struct buf *buf, const char *format, ...)
 	va_list args;
 	int len;
 
+	/* Into what is free, and once more if that was too little. */
+	buf_reserve(buf, 1);
 	va_start(args, format);
-	len = vsnprintf(NULL, 0, format, args);
+	len = vsnprintf((char *)buf->ptr + buf->len, buf->cap - buf->len, format, args);
 	va_end(args);
 	assert(len >= 0);
-	buf_reserve(buf, (size_t)len + 1);
-	va_start(args, format);
-	vsnprintf((char *)buf->ptr + buf->len, (size_t)len + 1, format, args);
-	va_end(args);
+	if ((size_t)len >= buf->cap - buf->len) {
+		buf_reserve(buf, (size_t)len + 1);
+		va_start(args, format);
+		vsnprintf((char *)buf->ptr + buf->len, (size_t)len + 1, format, args);
+		va_end(args);
+	}
 	buf->len += (size_t)len;
 }
 
