@@ -1,0 +1,700 @@
+/*
+ * Groups, and the thread that makes them durable. See local_internal.h for the picture.
+ *
+ * Locks: write_lock guards struct local_writer; flights_lock is taken inside it. The sync thread
+ * holds neither while it syncs packs and while the index commits.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "local/local_internal.h"
+#include "nix/store_path.h"
+
+enum {
+	GROUP_BYTES = 256 << 20,
+	GROUP_FLIGHTS = 128 << 10,
+	GROUP_AGE_S = 10,
+	TOUCH_AGE_S = 60,
+	/* Early write-back, so that little is left for the sync at the end. */
+	KICK_BYTES = 8 << 20,
+};
+
+/* ---- The change of the index ---- */
+
+struct landing {
+	struct local_store *store;
+	struct local_group *group;
+	struct local_flight **sorted;
+	size_t count;
+	struct hashmap touched;
+	bool renumber; /* take fresh numbers */
+	bool renumbered;
+	struct local_numbers numbers;
+};
+
+static size_t key_size(enum local_table table)
+{
+	return table == LOCAL_TABLE_PATHS ? STORE_PATH_HASH_SIZE : DIGEST_SIZE;
+}
+
+static int compare_flights(const void *a, const void *b)
+{
+	const struct local_flight *x = *(struct local_flight *const *)a;
+	const struct local_flight *y = *(struct local_flight *const *)b;
+
+	if (x->table != y->table)
+		return x->table < y->table ? -1 : 1;
+	int by_key = memcmp(x->key, y->key, sizeof(x->key));
+	if (by_key != 0)
+		return by_key;
+	/* Path infos of one path: the later record is put last. All lie in one pack. */
+	if (x->seq != y->seq)
+		return x->seq < y->seq ? -1 : 1;
+	return (x->place.offset > y->place.offset) - (x->place.offset < y->place.offset);
+}
+
+static enum rc put_path(struct local_write *write, struct local_flight *flight, struct view key,
+			uint16_t day, bool *changed, struct err *err)
+{
+	struct local_path_value old, value = { flight->place, day, flight->seq };
+	uint8_t bytes[LOCAL_PATH_VALUE_SIZE];
+	struct view view;
+
+	enum rc rc = local_write_get(write, LOCAL_TABLE_PATHS, key, &view, err);
+	if (rc == RC_OK)
+		rc = local_path_value_decode(view, &old, err);
+	flight->outrun = rc == RC_OK && old.seq > flight->seq;
+	if (flight->outrun || (rc != RC_OK && rc != RC_NOT_FOUND))
+		return rc;
+	*changed = true;
+	local_path_value_encode(&value, bytes);
+	return local_write_put(write, LOCAL_TABLE_PATHS, key, view_of(bytes, sizeof(bytes)), err);
+}
+
+static enum rc put_flight(struct local_write *write, struct local_flight *flight, uint16_t day,
+			  bool *paths_changed, struct err *err)
+{
+	struct view key = view_of(flight->key, key_size(flight->table));
+	uint8_t bytes[LOCAL_PLACE_VALUE_MAX];
+	bool added;
+
+	if (flight->table == LOCAL_TABLE_PATHS)
+		return put_path(write, flight, key, day, paths_changed, err);
+	if (flight->table == LOCAL_TABLE_BLOBS || flight->table == LOCAL_TABLE_FACTS)
+		return local_write_add(write, flight->table, key, buf_view(&flight->value), &added,
+				       err);
+	struct local_place_value value = { flight->place, day, flight->raw_of };
+	size_t len = local_place_value_encode(&value, bytes);
+	return local_write_add(write, flight->table, key, view_of(bytes, len), &added, err);
+}
+
+static enum rc put_packs(struct local_write *write, const struct local_group *group,
+			 struct err *err)
+{
+	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++) {
+		const struct local_group_pack *pack = &group->packs[i];
+		struct local_pack_value value = { .class = (uint8_t)i, .end = pack->end };
+		uint8_t key[LOCAL_PACK_KEY_SIZE], bytes[LOCAL_PACK_VALUE_SIZE];
+
+		if (!pack->out)
+			continue;
+		local_pack_key_encode(pack->out->id, key);
+		local_pack_value_encode(&value, bytes);
+		enum rc rc = local_write_put(write, LOCAL_TABLE_PACKS, view_of(key, sizeof(key)),
+					     view_of(bytes, sizeof(bytes)), err);
+		if (rc != RC_OK)
+			return rc;
+	}
+	return RC_OK;
+}
+
+static enum rc land_change(struct local_write *write, void *context, struct err *err)
+{
+	struct landing *landing = context;
+	struct view key = view_of_string("counters"), view;
+	struct local_counters counters;
+	uint8_t bytes[LOCAL_COUNTERS_SIZE];
+	uint16_t day = (uint16_t)clock_day();
+	bool paths_changed = false, outrun = false;
+
+	landing->renumbered = false;
+	enum rc rc = local_write_get(write, LOCAL_TABLE_COUNTERS, key, &view, err);
+	if (rc == RC_OK)
+		rc = local_counters_decode(view, &counters, err);
+	for (size_t i = 0; rc == RC_OK && i < landing->count; i++) {
+		rc = put_flight(write, landing->sorted[i], day, &paths_changed, err);
+		outrun |= landing->sorted[i]->outrun;
+	}
+	if (rc == RC_OK)
+		rc = put_packs(write, landing->group, err);
+	if (rc == RC_OK)
+		rc = local_touched_write(write, &landing->touched, err);
+	if (rc != RC_OK)
+		return rc;
+	if (paths_changed)
+		counters.generation++;
+	if (landing->renumber || outrun) {
+		local_numbers_take(&counters, &landing->numbers);
+		landing->renumbered = true;
+	}
+	local_counters_encode(&counters, bytes);
+	return local_write_put(write, LOCAL_TABLE_COUNTERS, key, view_of(bytes, sizeof(bytes)),
+			       err);
+}
+
+/* ---- Making a group durable (the sync thread, without locks) ---- */
+
+static enum rc sync_packs(struct local_store *store, const struct local_group *group,
+			  struct err *err)
+{
+	bool fresh = false;
+
+	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++) {
+		if (group->packs[i].out)
+			(void)sync_file_range(group->packs[i].out->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+	}
+	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++) {
+		const struct local_group_pack *pack = &group->packs[i];
+		char name[LOCAL_PACK_NAME_MAX];
+
+		if (!pack->out)
+			continue;
+		local_pack_name(pack->out->id, name);
+		if (fdatasync(pack->out->fd) != 0)
+			return err_errno(err, errno, "cannot sync pack %s", name);
+		fresh |= pack->fresh;
+	}
+	return fresh ? file_sync_dir(store->layout.packs_fd, "the directory of packs", err) : RC_OK;
+}
+
+static enum rc name_raw_file(struct local_store *store, const struct local_raw_out *raw,
+			     struct err *err)
+{
+	char name[LOCAL_RAW_NAME_MAX], dir[3];
+
+	local_raw_name(&raw->blob, name);
+	memcpy(dir, name, 2);
+	dir[2] = '\0';
+	if (fsync(raw->fd) != 0)
+		return err_errno(err, errno, "cannot sync raw file %s", name);
+	bool made = mkdirat(store->layout.raw_fd, dir, 0700) == 0;
+	if (!made && errno != EEXIST)
+		return err_errno(err, errno, "cannot make raw/%s", dir);
+	AUTO_FD int dir_fd =
+		openat(store->layout.raw_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (dir_fd < 0)
+		return err_errno(err, errno, "cannot open raw/%s", dir);
+	if (made && fchmod(dir_fd, store->layout.dir_mode) != 0)
+		return err_errno(err, errno, "cannot make raw/%s", dir);
+	if (renameat(store->layout.raw_fd, raw->temporary, store->layout.raw_fd, name) != 0)
+		return err_errno(err, errno, "cannot name raw file %s", name);
+	enum rc rc = file_sync_dir(dir_fd, "a directory of raw files", err);
+	if (rc == RC_OK && made)
+		rc = file_sync_dir(store->layout.raw_fd, "the directory of raw files", err);
+	return rc;
+}
+
+static void sort_flights(struct landing *landing)
+{
+	size_t i = 0;
+
+	landing->count = landing->group->count;
+	landing->sorted = mem_array(landing->count + 1, sizeof(struct local_flight *));
+	for (struct local_flight *f = landing->group->flights; f; f = f->next)
+		landing->sorted[i++] = f;
+	assert(i == landing->count);
+	qsort(landing->sorted, i, sizeof(struct local_flight *), compare_flights);
+}
+
+static enum rc land(struct landing *landing, struct err *err)
+{
+	struct local_store *store = landing->store;
+	enum rc rc = sync_packs(store, landing->group, err);
+
+	for (struct local_raw_out *raw = landing->group->raw_files; rc == RC_OK && raw;
+	     raw = raw->next)
+		rc = name_raw_file(store, raw, err);
+	if (rc != RC_OK)
+		return rc;
+	sort_flights(landing);
+	hashmap_init(&landing->touched, LOCAL_FLIGHT_KEY);
+	local_touched_take(store, &landing->touched);
+	rc = local_index_write(store->index, land_change, landing, err);
+	hashmap_release(&landing->touched);
+	free(landing->sorted);
+	return rc;
+}
+
+/* ---- Groups (under write_lock) ---- */
+
+static void group_free(struct local_store *store, struct local_group *group)
+{
+	if (!group)
+		return;
+	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++)
+		local_pack_out_unref(group->packs[i].out);
+	while (group->raw_files) {
+		struct local_raw_out *raw = group->raw_files;
+
+		group->raw_files = raw->next;
+		close(raw->fd);
+		/* Gone already where it has been named. */
+		(void)unlinkat(store->layout.raw_fd, raw->temporary, 0);
+		free(raw);
+	}
+	free(group);
+}
+
+static enum rc open_group(struct local_store *store, struct err *err)
+{
+	struct local_writer *w = &store->writer;
+
+	if (w->open)
+		return RC_OK;
+	enum rc rc = local_reserve(store, err);
+	if (rc != RC_OK)
+		return rc;
+	w->open = mem_zalloc(sizeof(*w->open));
+	w->open->number = ++w->last;
+	w->open->seq = w->numbers.next_seq++;
+	w->open->opened_ns = clock_monotonic_ns();
+	return RC_OK;
+}
+
+static void note_failed(struct local_writer *w, uint64_t number)
+{
+	if (w->failed_count == LOCAL_FAILED_MAX) {
+		if (w->forgotten < w->failed[0])
+			w->forgotten = w->failed[0];
+		w->failed_count--;
+		memmove(w->failed, w->failed + 1, w->failed_count * sizeof(w->failed[0]));
+	}
+	w->failed[w->failed_count++] = number;
+}
+
+/* The open group fails, and with it the one that was being synced, if that is why. */
+static void fail_groups(struct local_store *store, struct local_group *synced, enum rc rc,
+			const struct err *err)
+{
+	struct local_writer *w = &store->writer;
+	struct local_group *both[2] = { synced, w->open };
+
+	w->open = NULL;
+	w->failed_rc = rc;
+	w->failed_err = *err;
+	for (int i = 0; i < 2; i++) {
+		if (!both[i])
+			continue;
+		note_failed(w, both[i]->number);
+		local_flights_land(&store->flights, both[i]->flights, LOCAL_FLIGHT_FAILED);
+		group_free(store, both[i]);
+	}
+	local_append_reset(store, synced != NULL);
+	pthread_cond_broadcast(&w->landed);
+}
+
+static void landed(struct local_store *store, struct landing *landing)
+{
+	struct local_writer *w = &store->writer;
+	struct local_group *group = landing->group;
+
+	w->done = group->number;
+	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++) {
+		struct local_appender *a = &w->appenders[i];
+
+		if (group->packs[i].out && a->out == group->packs[i].out)
+			a->committed = group->packs[i].end;
+	}
+	if (landing->renumbered) {
+		w->numbers = landing->numbers;
+		/* So that what is appended from now on outruns whatever was there. */
+		if (w->open)
+			w->open->seq = w->numbers.next_seq++;
+	}
+	local_flights_land(&store->flights, group->flights, LOCAL_FLIGHT_STORED);
+	group_free(store, group);
+	pthread_cond_broadcast(&w->landed);
+}
+
+static void seal_and_land(struct local_store *store)
+{
+	struct local_writer *w = &store->writer;
+	struct landing landing = { .store = store, .group = w->open };
+	struct err err = ERR_INIT;
+
+	if (w->open->count == 0 && !w->open->raw_files) {
+		/* Everything that somebody wanted to add was stored already. */
+		w->done = w->open->number;
+		group_free(store, w->open);
+		w->open = NULL;
+		pthread_cond_broadcast(&w->landed);
+		return;
+	}
+	enum rc rc = local_append_seal(store, w->open, &err);
+	if (rc != RC_OK) {
+		fail_groups(store, NULL, rc, &err);
+		return;
+	}
+	w->open = NULL;
+	w->syncing = true;
+	landing.renumber = local_numbers_low(&w->numbers);
+	pthread_mutex_unlock(&w->lock);
+	rc = land(&landing, &err);
+	pthread_mutex_lock(&w->lock);
+	w->syncing = false;
+	if (rc == RC_OK)
+		landed(store, &landing);
+	else
+		fail_groups(store, landing.group, rc, &err);
+}
+
+/* ---- The sync thread ---- */
+
+static bool group_ready(const struct local_writer *w, int64_t now)
+{
+	const struct local_group *group = w->open;
+
+	return group &&
+	       (w->stopping || w->wanted >= group->number || group->bytes >= GROUP_BYTES ||
+		group->count >= GROUP_FLIGHTS || now - group->opened_ns >= GROUP_AGE_S * NS_PER_S);
+}
+
+/* Asks the kernel to write back what lies in its cache; true if there was something to ask. */
+static bool kick(struct local_store *store)
+{
+	struct local_writer *w = &store->writer;
+
+	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++) {
+		struct local_appender *a = &w->appenders[i];
+
+		if (!a->out || a->written < a->kicked + KICK_BYTES)
+			continue;
+		struct local_pack_out *out = a->out;
+		uint64_t from = a->kicked, len = a->written - a->kicked;
+
+		out->refs++;
+		a->kicked = a->written;
+		pthread_mutex_unlock(&w->lock);
+		(void)sync_file_range(out->fd, (off_t)from, (off_t)len, SYNC_FILE_RANGE_WRITE);
+		pthread_mutex_lock(&w->lock);
+		local_pack_out_unref(out);
+		return true;
+	}
+	return false;
+}
+
+static enum rc touch_change(struct local_write *write, void *context, struct err *err)
+{
+	return local_touched_write(write, context, err);
+}
+
+static void write_touched(struct local_store *store)
+{
+	struct hashmap touched;
+	struct err err = ERR_INIT;
+
+	hashmap_init(&touched, LOCAL_FLIGHT_KEY);
+	local_touched_take(store, &touched);
+	if (touched.count > 0 &&
+	    local_index_write(store->index, touch_change, &touched, &err) != RC_OK)
+		log_warning("cannot note what was asked for today: %s", err.message);
+	hashmap_release(&touched);
+}
+
+static void wait_for_work(struct local_writer *w, int64_t now, int64_t touched_ns)
+{
+	int64_t until = INT64_MAX;
+
+	if (w->open)
+		until = w->open->opened_ns + GROUP_AGE_S * NS_PER_S;
+	if (touched_ns && touched_ns + TOUCH_AGE_S * NS_PER_S < until)
+		until = touched_ns + TOUCH_AGE_S * NS_PER_S;
+	if (until <= now)
+		return;
+	if (until == INT64_MAX) {
+		pthread_cond_wait(&w->work, &w->lock);
+		return;
+	}
+	struct timespec at = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
+	pthread_cond_timedwait(&w->work, &w->lock, &at);
+}
+
+static void *sync_thread(void *arg)
+{
+	struct local_store *store = arg;
+	struct local_writer *w = &store->writer;
+
+	pthread_mutex_lock(&w->lock);
+	for (;;) {
+		int64_t now = clock_monotonic_ns();
+		int64_t touched_ns = local_touched_since(store);
+
+		if (group_ready(w, now)) {
+			seal_and_land(store);
+		} else if (kick(store)) {
+			continue;
+		} else if (touched_ns &&
+			   (w->stopping || now - touched_ns >= TOUCH_AGE_S * NS_PER_S)) {
+			pthread_mutex_unlock(&w->lock);
+			write_touched(store);
+			pthread_mutex_lock(&w->lock);
+		} else if (w->stopping) {
+			break;
+		} else {
+			wait_for_work(w, now, touched_ns);
+		}
+	}
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+static void wake(struct local_store *store)
+{
+	struct local_writer *w = &store->writer;
+
+	if (!w->started) {
+		w->started = true;
+		w->thread = thread_start("castor-sync", sync_thread, store);
+	}
+	pthread_cond_signal(&w->work);
+}
+
+void local_writer_wake(struct local_store *store)
+{
+	pthread_mutex_lock(&store->writer.lock);
+	wake(store);
+	pthread_mutex_unlock(&store->writer.lock);
+}
+
+void local_writer_init(struct local_writer *w)
+{
+	pthread_condattr_t attr;
+
+	memset(w, 0, sizeof(*w));
+	pthread_mutex_init(&w->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&w->work, &attr);
+	pthread_cond_init(&w->landed, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
+void local_writer_stop(struct local_store *store)
+{
+	struct local_writer *w = &store->writer;
+
+	if (w->started) {
+		pthread_mutex_lock(&w->lock);
+		w->stopping = true;
+		pthread_cond_signal(&w->work);
+		pthread_mutex_unlock(&w->lock);
+		pthread_join(w->thread, NULL);
+	}
+	assert(!w->open);
+	local_append_close(store);
+	pthread_cond_destroy(&w->work);
+	pthread_cond_destroy(&w->landed);
+	pthread_mutex_destroy(&w->lock);
+}
+
+/* ---- Adding ---- */
+
+static void hold_group(struct local_hold *hold, uint64_t number)
+{
+	if (hold->from == 0 || number < hold->from)
+		hold->from = number;
+	if (number > hold->to)
+		hold->to = number;
+}
+
+static enum rc not_stored(struct err *err)
+{
+	return err_set(err, RC_IO, "what another call was storing could not be stored");
+}
+
+/* Under write_lock. *append: the flight is the caller's to append to the open group. */
+static enum rc add_begin(struct local_store *store, struct local_hold *hold,
+			 struct local_flight *flight, bool *append, struct err *err)
+{
+	struct local_writer *w = &store->writer;
+
+	/* A disk slower than the compressors must not make the group grow without bound. */
+	while (w->syncing && w->open &&
+	       (w->open->bytes >= GROUP_BYTES || w->open->count >= GROUP_FLIGHTS))
+		pthread_cond_wait(&w->landed, &w->lock);
+	*append = false;
+	enum rc rc = open_group(store, err);
+	if (rc != RC_OK)
+		return rc;
+	switch (local_flight_take(&store->flights, flight, append)) {
+	case LOCAL_FLIGHT_ADDED:
+		if (*append) {
+			flight->group = w->open->number;
+			flight->seq = w->open->seq;
+		}
+		hold_group(hold, flight->group);
+		return RC_OK;
+	case LOCAL_FLIGHT_STORED:
+		return RC_OK;
+	default:
+		return not_stored(err);
+	}
+}
+
+/* The flight is in the group from here on, whether its records could be appended or not. */
+static enum rc add_end(struct local_store *store, struct local_flight *flight, uint64_t bytes,
+		       enum rc rc, struct err *err)
+{
+	struct local_writer *w = &store->writer;
+	struct local_group *group = w->open;
+
+	flight->next = group->flights;
+	group->flights = flight;
+	group->count++;
+	group->bytes += bytes;
+	if (rc != RC_OK) {
+		struct err none = ERR_INIT;
+
+		fail_groups(store, NULL, rc, err ? err : &none);
+		return rc;
+	}
+	if (!w->started || group->bytes >= GROUP_BYTES || group->count >= GROUP_FLIGHTS ||
+	    bytes >= KICK_BYTES)
+		wake(store);
+	return RC_OK;
+}
+
+static void kick_if_due(struct local_store *store, enum local_pack_class class)
+{
+	const struct local_appender *a = &store->writer.appenders[class];
+
+	if (a->out && a->written >= a->kicked + KICK_BYTES)
+		wake(store);
+}
+
+enum rc local_add(struct local_store *store, struct local_hold *hold, enum local_pack_class class,
+		  struct local_flight *flight, struct err *err)
+{
+	struct local_writer *w = &store->writer;
+	struct err own = ERR_INIT;
+	bool append;
+
+	if (!err)
+		err = &own;
+	if (local_flight_await(&store->flights, flight) == LOCAL_FLIGHT_STORED)
+		return RC_OK;
+	pthread_mutex_lock(&w->lock);
+	enum rc rc = add_begin(store, hold, flight, &append, err);
+	if (rc == RC_OK && append) {
+		uint64_t bytes = local_record_size(&flight->record);
+
+		rc = local_append(store, class, &flight->record, &flight->place, err);
+		rc = add_end(store, flight, bytes, rc, err);
+		kick_if_due(store, class);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return rc;
+}
+
+enum rc local_add_list(struct local_store *store, struct local_hold *hold,
+		       struct local_flight *flight, const struct local_blob_value *value,
+		       struct local_list_segment *segments, size_t count, struct err *err)
+{
+	struct local_writer *w = &store->writer;
+	struct err own = ERR_INIT;
+	uint64_t bytes = 0;
+	bool append;
+
+	if (!err)
+		err = &own;
+	if (local_flight_await(&store->flights, flight) == LOCAL_FLIGHT_STORED)
+		return RC_OK;
+	pthread_mutex_lock(&w->lock);
+	enum rc rc = add_begin(store, hold, flight, &append, err);
+	if (rc == RC_OK && append) {
+		local_blob_value_begin(value, &flight->value);
+		for (size_t i = 0; rc == RC_OK && i < count; i++) {
+			struct local_blob_segment segment = { .start = segments[i].start };
+
+			bytes += local_record_size(&segments[i].record);
+			rc = local_append(store, LOCAL_PACK_META, &segments[i].record,
+					  &segment.place, err);
+			local_blob_value_append(&flight->value, &segment);
+		}
+		rc = add_end(store, flight, bytes, rc, err);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return rc;
+}
+
+enum rc local_add_raw_file(struct local_store *store, struct local_hold *hold,
+			   struct local_raw_out *raw, struct err *err)
+{
+	struct local_writer *w = &store->writer;
+
+	pthread_mutex_lock(&w->lock);
+	enum rc rc = open_group(store, err);
+	if (rc == RC_OK) {
+		raw->next = w->open->raw_files;
+		w->open->raw_files = raw;
+		hold_group(hold, w->open->number);
+	}
+	pthread_mutex_unlock(&w->lock);
+	return rc;
+}
+
+/* ---- Waiting ---- */
+
+static bool hold_failed(const struct local_writer *w, const struct local_hold *hold)
+{
+	if (hold->from <= w->forgotten)
+		return true;
+	for (size_t i = 0; i < w->failed_count; i++) {
+		if (w->failed[i] >= hold->from && w->failed[i] <= hold->to)
+			return true;
+	}
+	return false;
+}
+
+enum rc local_wait(struct local_store *store, const struct op *op, struct local_hold *hold,
+		   struct err *err)
+{
+	struct local_writer *w = &store->writer;
+	enum rc rc = RC_OK;
+
+	if (hold->to == 0)
+		return RC_OK;
+	pthread_mutex_lock(&w->lock);
+	for (;;) {
+		if (hold_failed(w, hold)) {
+			rc = err_set(err, w->failed_rc, "%s", w->failed_err.message);
+			break;
+		}
+		if (w->done >= hold->to)
+			break;
+		rc = op_check(op, err);
+		if (rc != RC_OK)
+			break;
+		if (w->wanted < hold->to)
+			w->wanted = hold->to;
+		wake(store);
+		int64_t until = clock_monotonic_ns() + 100 * NS_PER_MS;
+		struct timespec at = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
+		pthread_cond_timedwait(&w->landed, &w->lock, &at);
+	}
+	pthread_mutex_unlock(&w->lock);
+	*hold = (struct local_hold){ .from = 0 };
+	return rc;
+}

@@ -1,0 +1,495 @@
+/*
+ * LMDB, kept at arm's length: no other file of castor includes lmdb.h.
+ *
+ * Lock order: `remap` (shared by every open transaction; exclusive while the map is changed), then
+ * `pool_lock`. LMDB's own writer lock is taken while `remap` is held shared.
+ */
+#include "local/index.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+
+/* Address space is free; what cannot have it (ulimit -v, valgrind) gets less, and grows. */
+#define MAP_SIZE_WISH  ((size_t)1 << 40)
+#define MAP_SIZE_LEAST ((size_t)1 << 26)
+
+enum {
+	READERS_MAX = 4096,
+	POOL_MAX = 64,
+	/* LMDB need not write a page that was allocated and freed again in one transaction, so the
+	 * file may lawfully end a little before the last page that the meta page counts. */
+	MISSING_PAGES_MAX = 32,
+};
+
+static const char *const table_names[LOCAL_TABLES_] = {
+	[LOCAL_TABLE_CHUNKS] = "chunks",           [LOCAL_TABLE_BLOBS] = "blobs",
+	[LOCAL_TABLE_DIRECTORIES] = "directories", [LOCAL_TABLE_PATHS] = "paths",
+	[LOCAL_TABLE_FACTS] = "nar-facts",         [LOCAL_TABLE_PACKS] = "packs",
+	[LOCAL_TABLE_COUNTERS] = "counters",
+};
+
+struct local_read {
+	struct local_index *index;
+	MDB_txn *txn;
+};
+
+struct local_write {
+	struct local_index *index;
+	MDB_txn *txn;
+	int failed; /* the last failure of LMDB inside the change */
+};
+
+struct local_index {
+	MDB_env *env;
+	char *path;
+	MDB_dbi tables[LOCAL_TABLES_];
+	bool building;
+
+	pthread_rwlock_t remap;
+
+	pthread_mutex_t pool_lock;
+	struct local_read *pool[POOL_MAX]; /* reset transactions, ready to be renewed */
+	size_t pooled;
+};
+
+static enum rc index_error(const struct local_index *index, int rc, struct err *err)
+{
+	const char *path = index->path;
+
+	switch (rc) {
+	case MDB_SUCCESS:
+		return RC_OK;
+	case MDB_NOTFOUND:
+		return RC_NOT_FOUND;
+	case MDB_READERS_FULL:
+		return err_set(err, RC_BUSY, "index %s: more than %d readers at once", path,
+			       READERS_MAX);
+	case MDB_MAP_FULL:
+		return err_set(err, RC_NO_SPACE, "index %s: no address space left to grow", path);
+	case MDB_VERSION_MISMATCH:
+	case MDB_INVALID:
+	case MDB_CORRUPTED:
+	case MDB_PAGE_NOTFOUND:
+	case MDB_PANIC:
+	case MDB_CURSOR_FULL:
+	case MDB_PAGE_FULL:
+	case MDB_INCOMPATIBLE:
+	case MDB_BAD_TXN:
+	case MDB_BAD_DBI:
+		return err_set(err, RC_CORRUPT,
+			       "index %s is damaged (%s); `castor index rebuild` makes it anew",
+			       path, mdb_strerror(rc));
+	case EACCES:
+	case EPERM:
+	case EROFS:
+		return err_set(err, RC_DENIED,
+			       "index %s: %s (even a reader needs to write to its lock file)", path,
+			       mdb_strerror(rc));
+	case EAGAIN:
+		return err_set(err, RC_BUSY,
+			       "index %s: its lock is held by a process with the same number in "
+			       "another pid namespace; give both the same pid namespace",
+			       path);
+	default:
+		return err_errno(err, rc > 0 ? rc : EIO, "index %s", path);
+	}
+}
+
+static void assert_failed(MDB_env *env, const char *message)
+{
+	const char *path = NULL;
+
+	(void)mdb_env_get_path(env, &path);
+	log_error("index %s is damaged (%s); `castor index rebuild` makes it anew",
+		  path ? path : "?", message);
+}
+
+/* ---- Opening ---- */
+
+static enum rc reserve_map(struct local_index *index, int flags, mode_t mode, struct err *err)
+{
+	int rc = ENOMEM;
+
+	for (size_t size = MAP_SIZE_WISH; size >= MAP_SIZE_LEAST; size >>= 1) {
+		rc = mdb_env_create(&index->env);
+		if (rc != 0)
+			return index_error(index, rc, err);
+		mdb_env_set_maxreaders(index->env, READERS_MAX);
+		mdb_env_set_maxdbs(index->env, LOCAL_TABLES_);
+		mdb_env_set_mapsize(index->env, size);
+		mdb_env_set_assert(index->env, assert_failed);
+		rc = mdb_env_open(index->env, index->path, (unsigned)flags, mode);
+		if (rc == 0)
+			return RC_OK;
+		mdb_env_close(index->env);
+		index->env = NULL;
+		if (rc != ENOMEM)
+			break;
+	}
+	return index_error(index, rc, err);
+}
+
+/* Before LMDB sees the file: it would make a new one in place of an empty one. */
+static enum rc check_exists(const struct local_index *index, struct err *err)
+{
+	struct stat st;
+
+	if (stat(index->path, &st) != 0 && errno != ENOENT)
+		return err_errno(err, errno, "index %s", index->path);
+	else if (errno == ENOENT && stat(index->path, &st) != 0)
+		return err_set(err, RC_CORRUPT,
+			       "index %s is missing; `castor index rebuild` makes it anew",
+			       index->path);
+	if (st.st_size == 0)
+		return err_set(err, RC_CORRUPT,
+			       "index %s is empty; `castor index rebuild` makes it anew",
+			       index->path);
+	return RC_OK;
+}
+
+static enum rc truncated(const struct local_index *index, struct err *err)
+{
+	return err_set(err, RC_CORRUPT,
+		       "index %s is cut short; `castor index rebuild` makes it anew", index->path);
+}
+
+/* Reading past the end of the file through the map would be a SIGBUS. */
+static enum rc check_length(struct local_index *index, struct err *err)
+{
+	MDB_envinfo info;
+	MDB_stat stat;
+	MDB_txn *txn;
+	struct stat st;
+	int fd;
+
+	if (mdb_env_get_fd(index->env, &fd) != 0 || fstat(fd, &st) != 0)
+		return err_errno(err, errno, "index %s", index->path);
+	mdb_env_stat(index->env, &stat);
+	mdb_env_info(index->env, &info);
+	if ((uint64_t)st.st_size / stat.ms_psize > info.me_last_pgno)
+		return RC_OK;
+	/* Again under the writer lock: nobody extends the file meanwhile. */
+	int rc = mdb_txn_begin(index->env, NULL, 0, &txn);
+	if (rc != 0)
+		return index_error(index, rc, err);
+	mdb_env_info(index->env, &info);
+	enum rc out = RC_OK;
+	uint64_t whole = (uint64_t)(info.me_last_pgno + 1) * stat.ms_psize;
+	if (fstat(fd, &st) != 0)
+		out = err_errno(err, errno, "index %s", index->path);
+	else if ((uint64_t)st.st_size + MISSING_PAGES_MAX * (uint64_t)stat.ms_psize < whole)
+		out = truncated(index, err);
+	else if ((uint64_t)st.st_size < whole && ftruncate(fd, (off_t)whole) != 0)
+		out = err_errno(err, errno, "index %s", index->path);
+	mdb_txn_abort(txn);
+	return out;
+}
+
+static enum rc open_tables(struct local_index *index, bool create, struct err *err)
+{
+	MDB_txn *txn;
+	int rc = mdb_txn_begin(index->env, NULL, create ? 0 : MDB_RDONLY, &txn);
+
+	for (int i = 0; rc == 0 && i < LOCAL_TABLES_; i++) {
+		rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &index->tables[i]);
+		if (rc == MDB_NOTFOUND)
+			rc = MDB_CORRUPTED;
+		if (rc != 0)
+			mdb_txn_abort(txn);
+	}
+	if (rc == 0)
+		rc = mdb_txn_commit(txn);
+	return index_error(index, rc, err);
+}
+
+static enum rc set_modes(struct local_index *index, mode_t mode, struct err *err)
+{
+	AUTO_FREE char *lock = mem_printf("%s-lock", index->path);
+	int fd;
+
+	if (mdb_env_get_fd(index->env, &fd) != 0 || fchmod(fd, mode) != 0)
+		return err_errno(err, errno, "index %s", index->path);
+	AUTO_FD int lock_fd = open(lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	/* The lock file may be another user's, who has set its mode. */
+	if (lock_fd >= 0 && fchmod(lock_fd, mode) != 0 && errno != EPERM)
+		return err_errno(err, errno, "index %s", lock);
+	return RC_OK;
+}
+
+enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t file_mode,
+			 struct local_index **out, struct err *err)
+{
+	bool create = mode != LOCAL_INDEX_OPEN;
+	int flags = MDB_NOSUBDIR | MDB_NOTLS | (mode == LOCAL_INDEX_BUILD ? MDB_NOSYNC : 0);
+
+	*out = NULL;
+	struct local_index *index = mem_zalloc(sizeof(*index));
+	index->path = mem_strdup(path);
+	index->building = mode == LOCAL_INDEX_BUILD;
+	pthread_rwlock_init(&index->remap, NULL);
+	pthread_mutex_init(&index->pool_lock, NULL);
+	enum rc rc = create ? RC_OK : check_exists(index, err);
+	if (rc == RC_OK)
+		rc = reserve_map(index, flags, file_mode, err);
+	if (rc == RC_OK && create)
+		rc = set_modes(index, file_mode, err);
+	if (rc == RC_OK) {
+		int dead;
+
+		(void)mdb_reader_check(index->env, &dead);
+		rc = check_length(index, err);
+	}
+	if (rc == RC_OK)
+		rc = open_tables(index, create, err);
+	if (rc != RC_OK) {
+		local_index_close(index);
+		return rc;
+	}
+	*out = index;
+	return RC_OK;
+}
+
+void local_index_close(struct local_index *index)
+{
+	if (!index)
+		return;
+	for (size_t i = 0; i < index->pooled; i++) {
+		mdb_txn_abort(index->pool[i]->txn);
+		free(index->pool[i]);
+	}
+	if (index->env)
+		mdb_env_close(index->env);
+	pthread_rwlock_destroy(&index->remap);
+	pthread_mutex_destroy(&index->pool_lock);
+	free(index->path);
+	free(index);
+}
+
+enum rc local_index_sync(struct local_index *index, struct err *err)
+{
+	return index_error(index, mdb_env_sync(index->env, 1), err);
+}
+
+/* Another process's map was larger (size 0: take its size), or ours is full. No transaction of this
+ * process is active while `remap` is held exclusively. */
+static int change_map(struct local_index *index, bool grow)
+{
+	MDB_envinfo info;
+	size_t size = 0;
+
+	pthread_rwlock_wrlock(&index->remap);
+	mdb_env_info(index->env, &info);
+	if (grow)
+		size = info.me_mapsize * 2;
+	int rc =
+		grow && size > MAP_SIZE_WISH ? MDB_MAP_FULL : mdb_env_set_mapsize(index->env, size);
+	pthread_rwlock_unlock(&index->remap);
+	return rc;
+}
+
+/* ---- Reading ---- */
+
+static struct local_read *take_pooled(struct local_index *index)
+{
+	struct local_read *read = NULL;
+
+	pthread_mutex_lock(&index->pool_lock);
+	if (index->pooled > 0)
+		read = index->pool[--index->pooled];
+	pthread_mutex_unlock(&index->pool_lock);
+	return read;
+}
+
+enum rc local_index_read(struct local_index *index, struct local_read **out, struct err *err)
+{
+	struct local_read *read = take_pooled(index);
+	int rc;
+
+	*out = NULL;
+	if (!read) {
+		read = mem_zalloc(sizeof(*read));
+		read->index = index;
+	}
+	for (;;) {
+		pthread_rwlock_rdlock(&index->remap);
+		if (read->txn)
+			rc = mdb_txn_renew(read->txn);
+		else
+			rc = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &read->txn);
+		if (rc == 0)
+			break;
+		pthread_rwlock_unlock(&index->remap);
+		if (rc != MDB_MAP_RESIZED)
+			break;
+		rc = change_map(index, false);
+		if (rc != 0)
+			break;
+	}
+	if (rc != 0) {
+		if (read->txn)
+			mdb_txn_abort(read->txn);
+		free(read);
+		return index_error(index, rc, err);
+	}
+	*out = read;
+	return RC_OK;
+}
+
+void local_read_end(struct local_read *read)
+{
+	if (!read)
+		return;
+	struct local_index *index = read->index;
+	mdb_txn_reset(read->txn);
+	pthread_mutex_lock(&index->pool_lock);
+	if (index->pooled < POOL_MAX) {
+		index->pool[index->pooled++] = read;
+		read = NULL;
+	}
+	pthread_mutex_unlock(&index->pool_lock);
+	if (read) {
+		mdb_txn_abort(read->txn);
+		free(read);
+	}
+	pthread_rwlock_unlock(&index->remap);
+}
+
+static MDB_val val_of(struct view view)
+{
+	return (MDB_val){ .mv_size = view.len, .mv_data = (void *)(uintptr_t)view.ptr };
+}
+
+static enum rc get(struct local_index *index, MDB_txn *txn, enum local_table table, struct view key,
+		   struct view *value, struct err *err)
+{
+	MDB_val k = val_of(key), v;
+	int rc = mdb_get(txn, index->tables[table], &k, &v);
+
+	*value = rc == 0 ? view_of(v.mv_data, v.mv_size) : view_of(NULL, 0);
+	return index_error(index, rc, err);
+}
+
+enum rc local_read_get(struct local_read *read, enum local_table table, struct view key,
+		       struct view *value, struct err *err)
+{
+	return get(read->index, read->txn, table, key, value, err);
+}
+
+enum rc local_read_scan(struct local_read *read, enum local_table table, struct view after,
+			local_read_each *each, void *context, struct err *err)
+{
+	MDB_cursor *cursor;
+	MDB_val k = val_of(after), v;
+	int rc = mdb_cursor_open(read->txn, read->index->tables[table], &cursor);
+
+	if (rc != 0)
+		return index_error(read->index, rc, err);
+	rc = mdb_cursor_get(cursor, &k, &v, after.len > 0 ? MDB_SET_RANGE : MDB_FIRST);
+	if (rc == 0 && after.len > 0 && view_equal(view_of(k.mv_data, k.mv_size), after))
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	while (rc == 0 &&
+	       each(context, view_of(k.mv_data, k.mv_size), view_of(v.mv_data, v.mv_size)))
+		rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+	mdb_cursor_close(cursor);
+	return rc == MDB_NOTFOUND ? RC_OK : index_error(read->index, rc, err);
+}
+
+enum rc local_read_count(struct local_read *read, enum local_table table, uint64_t *out,
+			 struct err *err)
+{
+	MDB_stat stat;
+	int rc = mdb_stat(read->txn, read->index->tables[table], &stat);
+
+	*out = rc == 0 ? stat.ms_entries : 0;
+	return index_error(read->index, rc, err);
+}
+
+/* ---- Writing ---- */
+
+static int write_once(struct local_index *index, local_change *change, void *context, enum rc *out,
+		      struct err *err)
+{
+	struct local_write write = { .index = index };
+
+	pthread_rwlock_rdlock(&index->remap);
+	int rc = mdb_txn_begin(index->env, NULL, 0, &write.txn);
+	if (rc == 0) {
+		*out = change(&write, context, err);
+		if (*out == RC_OK) {
+			rc = mdb_txn_commit(write.txn);
+		} else {
+			rc = write.failed;
+			mdb_txn_abort(write.txn);
+		}
+	}
+	pthread_rwlock_unlock(&index->remap);
+	return rc;
+}
+
+enum rc local_index_write(struct local_index *index, local_change *change, void *context,
+			  struct err *err)
+{
+	for (;;) {
+		enum rc out = RC_OK;
+		int rc = write_once(index, change, context, &out, err);
+
+		if (rc == MDB_MAP_RESIZED || rc == MDB_MAP_FULL)
+			rc = change_map(index, rc == MDB_MAP_FULL);
+		else if (out != RC_OK)
+			return out;
+		else
+			return index_error(index, rc, err);
+		if (rc != 0)
+			return index_error(index, rc, err);
+	}
+}
+
+enum rc local_write_get(struct local_write *write, enum local_table table, struct view key,
+			struct view *value, struct err *err)
+{
+	return get(write->index, write->txn, table, key, value, err);
+}
+
+enum rc local_write_put(struct local_write *write, enum local_table table, struct view key,
+			struct view value, struct err *err)
+{
+	MDB_val k = val_of(key), v = val_of(value);
+	int rc = mdb_put(write->txn, write->index->tables[table], &k, &v, 0);
+
+	write->failed = rc;
+	return index_error(write->index, rc, err);
+}
+
+enum rc local_write_add(struct local_write *write, enum local_table table, struct view key,
+			struct view value, bool *added, struct err *err)
+{
+	MDB_val k = val_of(key), v = val_of(value);
+	int rc = mdb_put(write->txn, write->index->tables[table], &k, &v, MDB_NOOVERWRITE);
+
+	*added = rc == 0;
+	if (rc == MDB_KEYEXIST)
+		return RC_OK;
+	write->failed = rc;
+	return index_error(write->index, rc, err);
+}
+
+enum rc local_write_delete(struct local_write *write, enum local_table table, struct view key,
+			   struct err *err)
+{
+	MDB_val k = val_of(key);
+	int rc = mdb_del(write->txn, write->index->tables[table], &k, NULL);
+
+	if (rc != MDB_NOTFOUND)
+		write->failed = rc;
+	return index_error(write->index, rc, err);
+}

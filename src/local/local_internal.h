@@ -1,0 +1,263 @@
+/*
+ * What the files of the on-disk store share, and what the local backends of the services call.
+ * Nobody else includes it.
+ *
+ * How writing goes. Everything that is to be stored becomes a *flight*: a key of one table of the
+ * index, and the record that belongs to it. A flight is claimed (flights.c), made (encode.c),
+ * appended to a pack (writer.c) in the open *group*, and lands when the group is committed
+ * (commit.c): one fdatasync of each pack that was written, one transaction of the index. Whoever
+ * waits for a group waits together.
+ *
+ * Lock order: registry_lock (local_store.c) → write_lock → flights_lock; touch_lock is taken alone.
+ * The sync thread holds no lock while it syncs and while the index commits.
+ */
+#ifndef CASTOR_LOCAL_LOCAL_INTERNAL_H
+#define CASTOR_LOCAL_LOCAL_INTERNAL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/hashmap.h"
+#include "base/op.h"
+#include "castore/digest.h"
+#include "local/codec.h"
+#include "local/index.h"
+#include "local/index_format.h"
+#include "local/layout.h"
+#include "local/local_store.h"
+#include "local/pack_format.h"
+#include "local/packs.h"
+
+/* ---- Flights ---- */
+
+enum local_flight_state {
+	LOCAL_FLIGHT_MAKING, /* its claimer is at work */
+	LOCAL_FLIGHT_READY,  /* the record is there, whoever adds it first appends it */
+	LOCAL_FLIGHT_ADDED,  /* in a group that is not committed yet */
+	LOCAL_FLIGHT_STORED, /* the index has it */
+	LOCAL_FLIGHT_FAILED, /* could not be made, or its group failed */
+};
+
+struct local_flight {
+	/* Fixed when it is claimed. */
+	enum local_table table;
+	uint8_t key[DIGEST_SIZE]; /* path infos use the first 20 bytes */
+
+	/* Under flights_lock. */
+	bool mapped; /* others find it by its key */
+	unsigned refs;
+	enum local_flight_state state;
+
+	/* Belong to the claimer while MAKING, then to whoever appends it (under write_lock), then
+	 * to the group's commit. */
+	struct local_record record; /* until it is appended */
+	struct local_place place;
+	struct digest raw_of; /* chunks with place.pack 0 */
+	struct buf value;     /* of tables whose value is not a place: made before it is added */
+	uint64_t seq;
+	uint64_t group;
+	bool outrun; /* a path info that a newer record of another process was there before */
+	struct local_flight *next;
+};
+
+enum { LOCAL_FLIGHT_KEY = DIGEST_SIZE + 1 };
+
+struct local_flights {
+	pthread_mutex_t lock;
+	pthread_cond_t made; /* some flight is not MAKING any more */
+	struct hashmap map;  /* {table, key} → flight; holds no reference */
+};
+
+void local_flights_init(struct local_flights *flights);
+void local_flights_release(struct local_flights *flights);
+/* The flight of that key; *mine: it is new, and the caller must settle it. A reference. */
+struct local_flight *local_flight_claim(struct local_flights *flights, enum local_table table,
+					const uint8_t *key, size_t key_size, bool *mine);
+/* One that no other caller can find. */
+struct local_flight *local_flight_new(enum local_table table, const uint8_t *key, size_t key_size);
+/* The claimer's end: READY, STORED or FAILED. */
+void local_flight_settle(struct local_flights *flights, struct local_flight *flight,
+			 enum local_flight_state state);
+/* Waits while it is MAKING. */
+enum local_flight_state local_flight_await(struct local_flights *flights,
+					   struct local_flight *flight);
+/* For the holder of write_lock. If it is READY it becomes ADDED, *append is true, and the caller
+ * appends it to the open group. */
+enum local_flight_state local_flight_take(struct local_flights *flights,
+					  struct local_flight *flight, bool *append);
+void local_flight_ref(struct local_flights *flights, struct local_flight *flight);
+void local_flight_unref(struct local_flights *flights, struct local_flight *flight);
+/* Ends a list of ADDED flights, giving up the group's references. */
+void local_flights_land(struct local_flights *flights, struct local_flight *list,
+			enum local_flight_state state);
+/* The value of an ADDED flight, or false: what is put and not yet committed. */
+bool local_flights_peek(struct local_flights *flights, enum local_table table, const uint8_t *key,
+			struct buf *value);
+
+/* ---- Appending ---- */
+
+struct local_pack_out { /* a pack that this process writes, and holds the lock of */
+	unsigned refs;  /* under write_lock */
+	int fd;
+	uint32_t id;
+};
+
+struct local_appender {
+	struct local_pack_out *out; /* NULL: none yet */
+	uint64_t end;               /* of the pack, what is buffered included */
+	uint64_t written;           /* what write calls have had */
+	uint64_t kicked;            /* what the kernel was asked to write back */
+	uint64_t sealed;            /* the end of the last group that was sealed */
+	uint64_t committed;         /* the end of the last group that was committed */
+	bool fresh;                 /* the file's name is not yet known to be durable */
+	uint8_t *buffer;
+	size_t buffered;
+};
+
+struct local_raw_out { /* a raw file that is written and not yet named */
+	struct local_raw_out *next;
+	int fd;
+	struct digest blob;
+	char temporary[LOCAL_RAW_NAME_MAX + 32];
+};
+
+struct local_group_pack {
+	struct local_pack_out *out; /* NULL: the group has nothing in this class */
+	uint64_t end;
+	bool fresh;
+};
+
+struct local_group {
+	uint64_t number;
+	struct local_flight *flights;
+	size_t count;
+	uint64_t bytes;
+	int64_t opened_ns; /* when the first flight was added; 0: empty */
+	struct local_raw_out *raw_files;
+	struct local_group_pack packs[LOCAL_PACK_CLASSES_]; /* filled when it is sealed */
+	uint64_t seq; /* of the records that are appended now */
+};
+
+enum { LOCAL_SEQ_STOCK = 64, LOCAL_ID_STOCK = 8, LOCAL_FAILED_MAX = 64 };
+
+/* Numbers that the index has given to this process, and that nobody else gets. */
+struct local_numbers {
+	uint64_t next_seq, seq_end;
+	uint32_t next_id, id_end;
+};
+
+struct local_writer {
+	pthread_mutex_t lock;  /* "write_lock" */
+	pthread_cond_t work;   /* for the sync thread */
+	pthread_cond_t landed; /* a group is done */
+	pthread_t thread;
+	bool started;
+	bool stopping;
+
+	struct local_appender appenders[LOCAL_PACK_CLASSES_];
+	struct local_group *open;
+	uint64_t last;   /* the number of the newest group */
+	bool syncing;    /* a sealed group is on its way */
+	uint64_t done;   /* the last group that was committed */
+	uint64_t wanted; /* somebody waits for this group */
+	struct local_numbers numbers;
+
+	/* The groups that failed last, by number; those up to `forgotten` may have. */
+	uint64_t failed[LOCAL_FAILED_MAX];
+	size_t failed_count;
+	uint64_t forgotten;
+	enum rc failed_rc;
+	struct err failed_err;
+};
+
+struct local_store {
+	unsigned refs; /* under registry_lock */
+	struct local_store *next;
+	struct local_layout layout;
+	struct local_index *index;
+	struct local_codec *codec;
+	struct local_packs *packs;
+	struct local_flights flights;
+	struct local_writer writer;
+
+	pthread_mutex_t touch_lock;
+	struct hashmap
+		touched;    /* {table, key} → anything: asked for today, the index says earlier */
+	int64_t touched_ns; /* when the first of them came; 0: none */
+};
+enum { LOCAL_TOUCHED_MAX = 1 << 16 };
+
+/* All under write_lock. The record is appended and released, on success and on failure. */
+enum rc local_append(struct local_store *store, enum local_pack_class class,
+		     struct local_record *record, struct local_place *place,
+		     struct err *err) MUST_USE;
+/* Appends commit records, hands everything to the kernel, and fills group->packs. */
+enum rc local_append_seal(struct local_store *store, struct local_group *group,
+			  struct err *err) MUST_USE;
+/* Goes back to what was sealed; or, if `committed`, to what was committed, and gives the packs up.
+ */
+void local_append_reset(struct local_store *store, bool committed);
+void local_append_close(struct local_store *store);
+void local_pack_out_unref(struct local_pack_out *out);
+/* Makes sure that numbers are there; the first call of a process writes to the index. */
+enum rc local_reserve(struct local_store *store, struct err *err) MUST_USE;
+/* Inside a change of the index: takes fresh numbers out of its counters. */
+void local_numbers_take(struct local_counters *counters, struct local_numbers *out);
+bool local_numbers_low(const struct local_numbers *numbers);
+
+/* ---- Groups ---- */
+
+/* What a batch hangs on: the groups that its parts are in. Zeroed is empty. */
+struct local_hold {
+	uint64_t from, to; /* 0: nothing */
+};
+
+void local_writer_init(struct local_writer *writer);
+/* Commits what is there, ends the thread, closes the packs. */
+void local_writer_stop(struct local_store *store);
+/* Wakes the sync thread, starting it where there is none. */
+void local_writer_wake(struct local_store *store);
+/* Adds a flight (READY, or somebody else's) to the open group. */
+enum rc local_add(struct local_store *store, struct local_hold *hold, enum local_pack_class class,
+		  struct local_flight *flight, struct err *err) MUST_USE;
+/* The same for a blob's list of chunks: appends its segments, and makes the flight's value. */
+struct local_list_segment {
+	uint64_t start;
+	struct local_record record;
+};
+enum rc local_add_list(struct local_store *store, struct local_hold *hold,
+		       struct local_flight *flight, const struct local_blob_value *value,
+		       struct local_list_segment *segments, size_t count, struct err *err) MUST_USE;
+/* Hands a written raw file to the open group, which syncs and names it. */
+enum rc local_add_raw_file(struct local_store *store, struct local_hold *hold,
+			   struct local_raw_out *raw, struct err *err) MUST_USE;
+/* Waits until all of the hold is durable and visible, and empties it. */
+enum rc local_wait(struct local_store *store, const struct op *op, struct local_hold *hold,
+		   struct err *err) MUST_USE;
+
+/* ---- Looking up ---- */
+
+/* Opens a short read of its own. RC_NOT_FOUND sets no sentence. Does not count as being asked for:
+ * local_touch does, with the day that was found. */
+enum rc local_find_place(struct local_store *store, enum local_table table,
+			 const struct digest *digest, struct local_place_value *out,
+			 struct err *err) MUST_USE;
+void local_touch(struct local_store *store, enum local_table table, struct view key, uint16_t day);
+/* For the sync thread: when the first touch came (0: none); takes them all; writes them. */
+int64_t local_touched_since(struct local_store *store);
+void local_touched_take(struct local_store *store, struct hashmap *out);
+enum rc local_touched_write(struct local_write *write, const struct hashmap *touched,
+			    struct err *err) MUST_USE;
+
+/* ---- Encoding (encode.c) ---- */
+
+/* Hashes a chunk, finds out whether it is stored or on its way, compresses it if not. *stored: the
+ * bytes of memory that its record takes; *known: nothing had to be made. */
+enum rc local_encode_chunk(struct local_store *store, struct view chunk, struct local_flight **out,
+			   size_t *stored, bool *known, struct err *err) MUST_USE;
+
+#endif

@@ -1,0 +1,203 @@
+/* The directories of an on-disk store; what is behind is src/local/. */
+#include "service/directory/local.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "local/local_internal.h"
+
+struct local {
+	struct directory_service base;
+	struct local_store *store;
+};
+
+struct local_put {
+	struct directory_put base;
+	struct local_store *store;
+	struct local_hold hold;
+};
+
+static struct local_store *store_of(struct directory_service *service)
+{
+	return CONTAINER_OF(service, struct local, base)->store;
+}
+
+static struct view key_of(const struct digest *digest)
+{
+	return view_of(digest->bytes, DIGEST_SIZE);
+}
+
+static void local_free(struct directory_service *service)
+{
+	local_store_unref(store_of(service));
+	free(CONTAINER_OF(service, struct local, base));
+}
+
+static enum rc read_record(struct local_store *store, const struct digest *digest,
+			   struct buf *message, struct err *err)
+{
+	struct local_place_value value;
+	enum rc rc = local_find_place(store, LOCAL_TABLE_DIRECTORIES, digest, &value, err);
+
+	if (rc != RC_OK)
+		return rc;
+	local_touch(store, LOCAL_TABLE_DIRECTORIES, key_of(digest), value.day);
+	rc = local_packs_meta(store->packs, &value.place, LOCAL_RECORD_DIRECTORY, digest, message,
+			      err);
+	if (rc != RC_NOT_FOUND)
+		return rc;
+	/* The pack was rewritten since the index was read. */
+	rc = local_find_place(store, LOCAL_TABLE_DIRECTORIES, digest, &value, err);
+	if (rc == RC_OK)
+		rc = local_packs_meta(store->packs, &value.place, LOCAL_RECORD_DIRECTORY, digest,
+				      message, err);
+	return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
+}
+
+static enum rc local_get(struct directory_service *service, const struct op *op,
+			 const struct digest *digest, struct directory **out, struct err *err)
+{
+	struct buf message CLEANUP(buf_release) = BUF_INIT;
+	char hex[DIGEST_HEX_MAX];
+
+	(void)op;
+	enum rc rc = read_record(store_of(service), digest, &message, err);
+	if (rc == RC_OK) {
+		rc = directory_decode(buf_view(&message), out, err);
+		/* What a store holds was checked when it came in. */
+		return rc == RC_INVALID ? RC_CORRUPT : rc;
+	}
+	digest_hex(digest, hex);
+	return rc == RC_NOT_FOUND ? err_set(err, rc, "directory %s is not there", hex) : rc;
+}
+
+static enum rc local_has_many(struct directory_service *service, const struct op *op,
+			      const struct digest *digests, size_t count, bool *out,
+			      struct err *err)
+{
+	enum { STRETCH = 4096 }; /* a read transaction stays short */
+	struct local_store *store = store_of(service);
+
+	for (size_t at = 0; at < count;) {
+		size_t end = count - at < STRETCH ? count : at + STRETCH;
+		struct local_place_value value;
+		struct local_read *read;
+		struct view bytes;
+		enum rc rc = op_check(op, err);
+
+		if (rc == RC_OK)
+			rc = local_index_read(store->index, &read, err);
+		if (rc != RC_OK)
+			return rc;
+		for (; at < end; at++) {
+			rc = local_read_get(read, LOCAL_TABLE_DIRECTORIES, key_of(&digests[at]),
+					    &bytes, err);
+			if (rc == RC_OK)
+				rc = local_place_value_decode(bytes, &value, err);
+			if (rc == RC_OK)
+				local_touch(store, LOCAL_TABLE_DIRECTORIES, key_of(&digests[at]),
+					    value.day);
+			else if (rc != RC_NOT_FOUND)
+				break;
+			out[at] = rc == RC_OK;
+		}
+		local_read_end(read);
+		if (at < end)
+			return rc;
+	}
+	return RC_OK;
+}
+
+/* ---- Putting ---- */
+
+static void local_put_free(struct directory_put *base)
+{
+	free(CONTAINER_OF(base, struct local_put, base));
+}
+
+static enum rc make(struct local_store *store, struct directory *dir, struct local_flight *flight,
+		    struct err *err)
+{
+	const struct digest *digest = directory_digest(dir);
+	enum local_flight_state state = LOCAL_FLIGHT_FAILED;
+	struct local_place_value value;
+	enum rc rc = local_find_place(store, LOCAL_TABLE_DIRECTORIES, digest, &value, err);
+
+	if (rc == RC_OK) {
+		state = LOCAL_FLIGHT_STORED;
+		local_touch(store, LOCAL_TABLE_DIRECTORIES, key_of(digest), value.day);
+	} else if (rc == RC_NOT_FOUND) {
+		rc = local_record_make(store->codec, LOCAL_RECORD_DIRECTORY, digest,
+				       directory_encoded(dir), &flight->record, err);
+		if (rc == RC_OK)
+			state = LOCAL_FLIGHT_READY;
+	}
+	local_flight_settle(&store->flights, flight, state);
+	return rc;
+}
+
+/* Appended at once: leaves come first, so what is committed is whole at every moment. */
+static enum rc local_put_add(struct directory_put *base, const struct op *op, struct directory *dir,
+			     struct err *err)
+{
+	struct local_put *put = CONTAINER_OF(base, struct local_put, base);
+	struct local_flights *flights = &put->store->flights;
+	enum rc rc = RC_OK;
+	bool mine;
+
+	(void)op;
+	struct local_flight *flight = local_flight_claim(
+		flights, LOCAL_TABLE_DIRECTORIES, directory_digest(dir)->bytes, DIGEST_SIZE, &mine);
+	if (mine)
+		rc = make(put->store, dir, flight, err);
+	if (rc == RC_OK)
+		rc = local_add(put->store, &put->hold, LOCAL_PACK_META, flight, err);
+	local_flight_unref(flights, flight);
+	return rc;
+}
+
+static enum rc local_put_close(struct directory_put *base, const struct op *op,
+			       const struct digest *root, struct err *err)
+{
+	struct local_put *put = CONTAINER_OF(base, struct local_put, base);
+
+	(void)root;
+	return local_wait(put->store, op, &put->hold, err);
+}
+
+static const struct directory_put_ops put_ops = {
+	.free = local_put_free,
+	.add = local_put_add,
+	.close = local_put_close,
+};
+
+static enum rc local_open_put(struct directory_service *service, const struct op *op,
+			      struct directory_put **out, struct err *err)
+{
+	struct local_put *put = mem_zalloc(sizeof(*put));
+
+	(void)op;
+	(void)err;
+	put->base.ops = &put_ops;
+	put->store = store_of(service);
+	*out = &put->base;
+	return RC_OK;
+}
+
+static const struct directory_service_ops service_ops = {
+	.name = "local",
+	.free = local_free,
+	.get = local_get,
+	.has_many = local_has_many,
+	.open_put = local_open_put,
+};
+
+struct directory_service *directory_local_new(struct local_store *store)
+{
+	struct local *local = mem_zalloc(sizeof(*local));
+
+	directory_service_init(&local->base, &service_ops);
+	local->store = local_store_ref(store);
+	return &local->base;
+}

@@ -1,0 +1,411 @@
+/* The path infos and the NAR facts of an on-disk store; what is behind is src/local/. */
+#include "service/path_info/local.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "local/local_internal.h"
+
+struct local {
+	struct path_info_service base;
+	struct local_store *store;
+};
+
+static struct local_store *store_of(struct path_info_service *service)
+{
+	return CONTAINER_OF(service, struct local, base)->store;
+}
+
+static void local_free(struct path_info_service *service)
+{
+	local_store_unref(store_of(service));
+	free(CONTAINER_OF(service, struct local, base));
+}
+
+/* The digest field of a path info's record: its hash, then zeros. */
+static struct digest record_key(const uint8_t hash[STORE_PATH_HASH_SIZE])
+{
+	struct digest key = { .bytes = { 0 } };
+
+	memcpy(key.bytes, hash, STORE_PATH_HASH_SIZE);
+	return key;
+}
+
+static enum rc find(struct local_store *store, const uint8_t hash[STORE_PATH_HASH_SIZE],
+		    struct local_path_value *out, struct err *err)
+{
+	struct view key = view_of(hash, STORE_PATH_HASH_SIZE), value;
+	struct local_read *read;
+	enum rc rc = local_index_read(store->index, &read, err);
+
+	if (rc != RC_OK)
+		return rc;
+	rc = local_read_get(read, LOCAL_TABLE_PATHS, key, &value, err);
+	if (rc == RC_OK)
+		rc = local_path_value_decode(value, out, err);
+	local_read_end(read);
+	if (rc == RC_OK)
+		local_touch(store, LOCAL_TABLE_PATHS, key, out->day);
+	return rc;
+}
+
+static enum rc read_record(struct local_store *store, const uint8_t hash[STORE_PATH_HASH_SIZE],
+			   const struct local_place *place, struct path_info *out, struct err *err)
+{
+	struct buf message CLEANUP(buf_release) = BUF_INIT;
+	struct digest key = record_key(hash);
+	enum rc rc =
+		local_packs_meta(store->packs, place, LOCAL_RECORD_PATH_INFO, &key, &message, err);
+
+	if (rc == RC_OK) {
+		rc = path_info_decode(buf_view(&message), out, err);
+		if (rc == RC_INVALID)
+			rc = RC_CORRUPT;
+	}
+	if (rc == RC_OK && memcmp(out->path.hash, hash, STORE_PATH_HASH_SIZE) != 0) {
+		path_info_release(out);
+		rc = err_set(err, RC_CORRUPT, "a path info lies under the hash of another");
+	}
+	return rc;
+}
+
+static enum rc local_get(struct path_info_service *service, const struct op *op,
+			 const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
+			 struct err *err)
+{
+	struct local_store *store = store_of(service);
+	struct local_path_value value;
+
+	(void)op;
+	enum rc rc = find(store, hash, &value, err);
+	if (rc == RC_NOT_FOUND)
+		return err_set(err, rc, "no path info of that hash");
+	if (rc == RC_OK)
+		rc = read_record(store, hash, &value.place, out, err);
+	if (rc != RC_NOT_FOUND)
+		return rc;
+	/* The pack was rewritten since the index was read. */
+	rc = find(store, hash, &value, err);
+	if (rc == RC_OK)
+		rc = read_record(store, hash, &value.place, out, err);
+	return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
+}
+
+static enum rc put_once(struct local_store *store, const struct op *op, struct view message,
+			const uint8_t hash[STORE_PATH_HASH_SIZE], bool *outrun, struct err *err)
+{
+	struct digest key = record_key(hash);
+	struct local_hold hold = { .from = 0 };
+	struct local_flight *flight =
+		local_flight_new(LOCAL_TABLE_PATHS, hash, STORE_PATH_HASH_SIZE);
+
+	enum rc rc = local_record_make(store->codec, LOCAL_RECORD_PATH_INFO, &key, message,
+				       &flight->record, err);
+	local_flight_settle(&store->flights, flight,
+			    rc == RC_OK ? LOCAL_FLIGHT_READY : LOCAL_FLIGHT_FAILED);
+	if (rc == RC_OK)
+		rc = local_add(store, &hold, LOCAL_PACK_META, flight, err);
+	if (rc == RC_OK)
+		rc = local_wait(store, op, &hold, err);
+	*outrun = rc == RC_OK && flight->outrun;
+	local_flight_unref(&store->flights, flight);
+	return rc;
+}
+
+static enum rc local_put(struct path_info_service *service, const struct op *op,
+			 const struct path_info *info, struct path_info *stored, struct err *err)
+{
+	struct buf message CLEANUP(buf_release) = BUF_INIT;
+	bool outrun;
+	enum rc rc;
+
+	path_info_encode(info, &message);
+	/* The number of a record is given out before it is committed. Where another process
+	 * committed a higher one for the same path meanwhile, the record is written again: so the
+	 * order of the packs is the order of the index. */
+	do
+		rc = put_once(store_of(service), op, buf_view(&message), info->path.hash, &outrun,
+			      err);
+	while (rc == RC_OK && outrun);
+	if (rc == RC_OK && stored)
+		path_info_copy(stored, info);
+	return rc;
+}
+
+/* ---- Listing ---- */
+
+enum { LISTED = 128 }; /* looked up in one short read of the index */
+
+struct listed {
+	uint8_t hash[STORE_PATH_HASH_SIZE];
+	struct local_place place;
+};
+
+struct local_iter {
+	struct path_info_iter base;
+	struct local_store *store;
+	struct path_info_service *service;
+	bool all; /* from the start */
+	bool ended;
+	uint8_t after[STORE_PATH_HASH_SIZE];
+	size_t at, count;
+	struct listed listed[LISTED];
+};
+
+static void local_iter_free(struct path_info_iter *base)
+{
+	struct local_iter *iter = CONTAINER_OF(base, struct local_iter, base);
+
+	path_info_service_unref(iter->service);
+	free(iter);
+}
+
+struct filling {
+	struct local_iter *iter;
+	enum rc rc;
+	struct err *err;
+};
+
+static bool fill_one(void *context, struct view key, struct view bytes)
+{
+	struct filling *filling = context;
+	struct local_iter *iter = filling->iter;
+	struct local_path_value value;
+
+	filling->rc = local_path_value_decode(bytes, &value, filling->err);
+	if (filling->rc == RC_OK && key.len != STORE_PATH_HASH_SIZE)
+		filling->rc = err_set(filling->err, RC_CORRUPT, "a key of the index is malformed");
+	if (filling->rc != RC_OK)
+		return false;
+	memcpy(iter->listed[iter->count].hash, key.ptr, STORE_PATH_HASH_SIZE);
+	iter->listed[iter->count].place = value.place;
+	return ++iter->count < LISTED;
+}
+
+static enum rc fill(struct local_iter *iter, struct err *err)
+{
+	struct view after = view_of(iter->after, iter->all ? 0 : STORE_PATH_HASH_SIZE);
+	struct filling filling = { iter, RC_OK, err };
+	struct local_read *read;
+
+	iter->at = iter->count = 0;
+	enum rc rc = local_index_read(iter->store->index, &read, err);
+	if (rc != RC_OK)
+		return rc;
+	rc = local_read_scan(read, LOCAL_TABLE_PATHS, after, fill_one, &filling, err);
+	local_read_end(read);
+	if (rc == RC_OK)
+		rc = filling.rc;
+	iter->ended = iter->count < LISTED;
+	if (rc == RC_OK && iter->count > 0) {
+		iter->all = false;
+		memcpy(iter->after, iter->listed[iter->count - 1].hash, STORE_PATH_HASH_SIZE);
+	}
+	return rc;
+}
+
+static enum rc local_iter_next(struct path_info_iter *base, const struct op *op,
+			       struct path_info *out, bool *end, struct err *err)
+{
+	struct local_iter *iter = CONTAINER_OF(base, struct local_iter, base);
+	enum rc rc = RC_OK;
+
+	if (iter->at == iter->count && !iter->ended)
+		rc = fill(iter, err);
+	if (rc != RC_OK)
+		return rc;
+	*end = iter->at == iter->count;
+	if (*end)
+		return RC_OK;
+	const struct listed *next = &iter->listed[iter->at++];
+	rc = read_record(iter->store, next->hash, &next->place, out, err);
+	return rc == RC_NOT_FOUND ? local_get(iter->service, op, next->hash, out, err) : rc;
+}
+
+static const struct path_info_iter_ops iter_ops = {
+	.free = local_iter_free,
+	.next = local_iter_next,
+};
+
+static enum rc local_list(struct path_info_service *service, const struct op *op,
+			  const uint8_t after[STORE_PATH_HASH_SIZE], struct path_info_iter **out,
+			  struct err *err)
+{
+	struct local_iter *iter = mem_zalloc(sizeof(*iter));
+
+	(void)op;
+	(void)err;
+	iter->base.ops = &iter_ops;
+	iter->store = store_of(service);
+	iter->service = path_info_service_ref(service);
+	iter->all = !after;
+	if (after)
+		memcpy(iter->after, after, sizeof(iter->after));
+	*out = &iter->base;
+	return RC_OK;
+}
+
+static enum rc local_generation(struct path_info_service *service, const struct op *op,
+				uint64_t *out, struct err *err)
+{
+	struct local_counters counters;
+	struct local_read *read;
+	struct view value;
+
+	(void)op;
+	enum rc rc = local_index_read(store_of(service)->index, &read, err);
+	if (rc != RC_OK)
+		return rc;
+	rc = local_read_get(read, LOCAL_TABLE_COUNTERS, view_of_string("counters"), &value, err);
+	if (rc == RC_OK)
+		rc = local_counters_decode(value, &counters, err);
+	local_read_end(read);
+	*out = rc == RC_OK ? counters.generation : 0;
+	return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
+}
+
+static const struct path_info_service_ops service_ops = {
+	.name = "local",
+	.free = local_free,
+	.get = local_get,
+	.put = local_put,
+	.list = local_list,
+	.generation = local_generation,
+};
+
+struct path_info_service *path_info_local_new(struct local_store *store)
+{
+	struct local *local = mem_zalloc(sizeof(*local));
+
+	path_info_service_init(&local->base, &service_ops);
+	local->store = local_store_ref(store);
+	return &local->base;
+}
+
+/* ---- NAR facts, by the digest of the encoded node ---- */
+
+struct local_facts {
+	struct nar_facts_store base;
+	struct local_store *store;
+};
+
+static struct local_store *facts_store(struct nar_facts_store *base)
+{
+	return CONTAINER_OF(base, struct local_facts, base)->store;
+}
+
+static void facts_free(struct nar_facts_store *base)
+{
+	local_store_unref(facts_store(base));
+	free(CONTAINER_OF(base, struct local_facts, base));
+}
+
+static enum rc facts_find(struct local_store *store, const struct digest *key,
+			  struct local_facts_value *out, struct err *err)
+{
+	struct view view;
+	struct local_read *read;
+	enum rc rc = local_index_read(store->index, &read, err);
+
+	if (rc != RC_OK)
+		return rc;
+	rc = local_read_get(read, LOCAL_TABLE_FACTS, view_of(key->bytes, DIGEST_SIZE), &view, err);
+	if (rc == RC_OK)
+		rc = local_facts_value_decode(view, out, err);
+	local_read_end(read);
+	return rc;
+}
+
+static enum rc facts_get(struct nar_facts_store *base, const struct op *op, const struct node *node,
+			 struct nar_facts *out, struct err *err)
+{
+	struct buf message CLEANUP(buf_release) = BUF_INIT, value CLEANUP(buf_release) = BUF_INIT;
+	struct local_store *store = facts_store(base);
+	struct local_facts_value facts;
+
+	(void)op;
+	node_encode(node, false, &message);
+	struct digest key = digest_of(buf_view(&message));
+	enum rc rc;
+	/* What was put a moment ago, and is not committed yet. */
+	if (local_flights_peek(&store->flights, LOCAL_TABLE_FACTS, key.bytes, &value))
+		rc = local_facts_value_decode(buf_view(&value), &facts, err);
+	else
+		rc = facts_find(store, &key, &facts, err);
+	if (rc == RC_NOT_FOUND)
+		return err_set(err, rc, "no NAR facts of that node");
+	if (rc != RC_OK)
+		return rc;
+	out->nar_size = facts.nar_size;
+	memcpy(out->nar_sha256.bytes, facts.nar_sha256, sizeof(facts.nar_sha256));
+	return RC_OK;
+}
+
+static enum rc facts_make(struct local_store *store, struct view node, const struct digest *key,
+			  const struct nar_facts *facts, struct local_flight *flight,
+			  struct err *err)
+{
+	struct buf payload CLEANUP(buf_release) = BUF_INIT;
+	enum local_flight_state state = LOCAL_FLIGHT_FAILED;
+	struct local_facts_value value = { .nar_size = facts->nar_size };
+	struct local_nar_facts record = { .nar_size = facts->nar_size, .node = node };
+	uint8_t bytes[LOCAL_FACTS_VALUE_SIZE];
+	struct local_facts_value old;
+
+	memcpy(value.nar_sha256, facts->nar_sha256.bytes, sizeof(value.nar_sha256));
+	memcpy(record.nar_sha256, facts->nar_sha256.bytes, sizeof(record.nar_sha256));
+	enum rc rc = facts_find(store, key, &old, err);
+	if (rc == RC_OK) {
+		state = LOCAL_FLIGHT_STORED;
+	} else if (rc == RC_NOT_FOUND) {
+		local_nar_facts_encode(&record, &payload);
+		local_facts_value_encode(&value, bytes);
+		buf_append(&flight->value, bytes, sizeof(bytes));
+		rc = local_record_make(store->codec, LOCAL_RECORD_NAR_FACTS, key,
+				       buf_view(&payload), &flight->record, err);
+		if (rc == RC_OK)
+			state = LOCAL_FLIGHT_READY;
+	}
+	local_flight_settle(&store->flights, flight, state);
+	return rc;
+}
+
+/* Not waited for: they can be computed again, and the next commit takes them along. */
+static enum rc facts_put(struct nar_facts_store *base, const struct op *op, const struct node *node,
+			 const struct nar_facts *facts, struct err *err)
+{
+	struct buf message CLEANUP(buf_release) = BUF_INIT;
+	struct local_store *store = facts_store(base);
+	struct local_hold hold = { .from = 0 };
+	enum rc rc = RC_OK;
+	bool mine;
+
+	(void)op;
+	node_encode(node, false, &message);
+	struct digest key = digest_of(buf_view(&message));
+	struct local_flight *flight = local_flight_claim(&store->flights, LOCAL_TABLE_FACTS,
+							 key.bytes, DIGEST_SIZE, &mine);
+	if (mine)
+		rc = facts_make(store, buf_view(&message), &key, facts, flight, err);
+	if (rc == RC_OK)
+		rc = local_add(store, &hold, LOCAL_PACK_META, flight, err);
+	local_flight_unref(&store->flights, flight);
+	return rc;
+}
+
+static const struct nar_facts_store_ops facts_ops = {
+	.name = "local",
+	.free = facts_free,
+	.get = facts_get,
+	.put = facts_put,
+};
+
+struct nar_facts_store *nar_facts_local_new(struct local_store *store)
+{
+	struct local_facts *facts = mem_zalloc(sizeof(*facts));
+
+	nar_facts_store_init(&facts->base, &facts_ops);
+	facts->store = local_store_ref(store);
+	return &facts->base;
+}
