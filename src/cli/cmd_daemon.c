@@ -1,0 +1,138 @@
+/* castor daemon: serves a store to others, by gRPC. */
+#include <poll.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "server/health.h"
+#include "server/reflection.h"
+#include "server/store_rpc.h"
+
+#define DEFAULT_ADDRESS "[::1]:8000"
+
+enum { GRACE_S = 20 };
+
+struct options {
+	struct cli_list listen;
+	const char *tls_cert, *tls_key, *tls_client_ca;
+	bool allow_incomplete, no_list;
+};
+
+static const struct cli_option option_table[] = {
+	{ "listen-address", 'l', CLI_LIST, "ADDRESS",
+	  "where to listen (default: " DEFAULT_ADDRESS
+	  "); may be given many times: host:port, /path/of/socket, @abstract, or sd-listen for "
+	  "sockets from systemd",
+	  offsetof(struct options, listen), NULL },
+	{ "tls-cert", 0, CLI_STRING, "FILE", "serve TLS with this certificate (PEM)",
+	  offsetof(struct options, tls_cert), NULL },
+	{ "tls-key", 0, CLI_STRING, "FILE", "the certificate's private key (PEM)",
+	  offsetof(struct options, tls_key), NULL },
+	{ "tls-client-ca", 0, CLI_STRING, "FILE",
+	  "serve only clients that show a certificate of this authority (PEM)",
+	  offsetof(struct options, tls_client_ca), NULL },
+	{ "allow-incomplete", 0, CLI_FLAG, NULL,
+	  "accept path infos whose blobs or directories are not in this store",
+	  offsetof(struct options, allow_incomplete), NULL },
+	{ "no-list", 0, CLI_FLAG, NULL, "refuse to list the store's paths",
+	  offsetof(struct options, no_list), NULL },
+	{ NULL },
+};
+
+static enum rc listen_systemd(struct rpc_server *server, struct err *err)
+{
+	int count = sd_listen_fds(1);
+
+	if (count < 0)
+		return err_errno(err, -count, "cannot take sockets from systemd");
+	if (count == 0)
+		return err_set(err, RC_INVALID, "sd-listen: systemd passed no socket");
+	for (int i = 0; i < count; i++) {
+		enum rc rc = rpc_server_listen_fd(server, SD_LISTEN_FDS_START + i, err);
+
+		if (rc != RC_OK)
+			return rc;
+	}
+	return RC_OK;
+}
+
+static enum rc listen_everywhere(struct rpc_server *server, const struct cli_list *addresses,
+				 struct err *err)
+{
+	if (addresses->count == 0)
+		return rpc_server_listen(server, DEFAULT_ADDRESS, NULL, err);
+	for (size_t i = 0; i < addresses->count; i++) {
+		const char *address = addresses->values[i];
+		enum rc rc = strcmp(address, "sd-listen") == 0
+				     ? listen_systemd(server, err)
+				     : rpc_server_listen(server, address, NULL, err);
+
+		if (rc != RC_OK)
+			return rc;
+	}
+	return RC_OK;
+}
+
+static enum rc serve(struct cli *cli, struct rpc_server *server, const struct options *options,
+		     struct err *err)
+{
+	struct store_rpc context = { .services = cli->services,
+				     .allow_incomplete = options->allow_incomplete,
+				     .allow_list = !options->no_list };
+	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
+	enum rc rc;
+
+	store_rpc_register(server, &context);
+	health_register(server);
+#ifdef CASTOR_WITH_REFLECTION
+	reflection_register(server);
+#endif
+	rc = listen_everywhere(server, &options->listen, err);
+	if (rc != RC_OK)
+		return rc;
+	rpc_server_start(server);
+	sd_notify(0, "READY=1");
+	for (size_t i = 0; i < options->listen.count || i < 1; i++)
+		log_info("serving on %s",
+			 options->listen.count ? options->listen.values[i] : DEFAULT_ADDRESS);
+	while (poll(&wait, 1, -1) < 1)
+		;
+	sd_notify(0, "STOPPING=1");
+	rpc_server_stop(server, GRACE_S * NS_PER_S);
+	return RC_OK;
+}
+
+static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)
+{
+	const struct options *options = values;
+	struct rpc_server_options server_options = { .tls_cert = options->tls_cert,
+						     .tls_key = options->tls_key,
+						     .tls_client_ca = options->tls_client_ca };
+	struct rpc_server *server;
+	enum rc rc;
+
+	(void)argc, (void)argv;
+	rc = cli_open_store(cli, err);
+	if (rc == RC_OK)
+		rc = rpc_server_new(&server_options, &server, err);
+	if (rc != RC_OK)
+		return rc;
+	rc = serve(cli, server, options, err);
+	rpc_server_free(server);
+	return rc;
+}
+
+const struct command command_daemon = {
+	.name = "daemon",
+	.summary = "serve a store to others, by gRPC",
+	.details = "Speaks the protocol of tvix-store and snix-store under both of their names. "
+		   "SIGTERM stops\n"
+		   "accepting, lets calls in flight finish for 20 seconds, and ends.",
+	.shared = CLI_STORE,
+	.options = option_table,
+	.options_size = sizeof(struct options),
+	.run = run,
+};

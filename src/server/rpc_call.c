@@ -1,0 +1,348 @@
+/*
+ * The life of one gRPC call. Three kinds of batches are started on it: one RECV_CLOSE_ON_SERVER,
+ * which completes when the call is over or its client went away; at most one RECV_MESSAGE; at most
+ * one send. Every tag comes back exactly once, also on failure, and holds a reference until then.
+ */
+#include "server/rpc_call.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/slice.h>
+#include <grpc/support/time.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "base/refcount.h"
+
+static void on_closed(struct rpc_tag *tag, bool ok);
+static void on_received(struct rpc_tag *tag, bool ok);
+static void on_sent(struct rpc_tag *tag, bool ok);
+
+struct rpc_call *rpc_call_new(struct rpc_calls *calls,
+			      void (*accepted)(struct rpc_tag *tag, bool ok))
+{
+	struct rpc_call *call = mem_zalloc(sizeof(*call));
+
+	call->calls = calls;
+	refcount_init(&call->ref);
+	grpc_call_details_init(&call->details);
+	grpc_metadata_array_init(&call->metadata);
+	call->accept_tag.done = accepted;
+	call->close_tag.done = on_closed;
+	call->receive_tag.done = on_received;
+	call->send_tag.done = on_sent;
+	return call;
+}
+
+void rpc_call_unref(struct rpc_call *call)
+{
+	if (!refcount_unref(&call->ref))
+		return;
+	if (call->opened) {
+		if (call->method->close)
+			call->method->close(call);
+		free(call->state);
+		atomic_fetch_sub(&call->calls->count, 1);
+	}
+	if (call->received)
+		grpc_byte_buffer_destroy(call->received);
+	grpc_metadata_array_destroy(&call->metadata);
+	grpc_call_details_destroy(&call->details);
+	if (call->call)
+		grpc_call_unref(call->call);
+	free(call);
+}
+
+void *rpc_call_state(struct rpc_call *call)
+{
+	return call->state;
+}
+
+void *rpc_call_context(struct rpc_call *call)
+{
+	return call->context;
+}
+
+const struct op *rpc_call_op(struct rpc_call *call)
+{
+	return &call->op;
+}
+
+/* Starts a batch whose completion comes to tag. The library refuses one only for our own mistakes.
+ */
+static void start(struct rpc_call *call, const grpc_op *ops, size_t count, struct rpc_tag *tag)
+{
+	grpc_call_error error;
+
+	refcount_ref(&call->ref);
+	error = grpc_call_start_batch(call->call, ops, count, tag, NULL);
+	assert(error == GRPC_CALL_OK);
+	(void)error;
+}
+
+static void receive(struct rpc_call *call)
+{
+	grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
+
+	op.data.recv_message.recv_message = &call->received;
+	start(call, &op, 1, &call->receive_tag);
+}
+
+static size_t add_headers(struct rpc_call *call, grpc_op *ops, size_t count)
+{
+	if (!call->headers_sent) {
+		call->headers_sent = true;
+		ops[count++] = (grpc_op){ .op = GRPC_OP_SEND_INITIAL_METADATA };
+	}
+	return count;
+}
+
+/* Adds the end of the call; *details holds memory until the batch was started. */
+static size_t add_status(struct rpc_call *call, grpc_op *ops, size_t count, grpc_slice *details)
+{
+	*details = grpc_slice_from_copied_string(call->err.message);
+	ops[count] = (grpc_op){ .op = GRPC_OP_SEND_STATUS_FROM_SERVER };
+	ops[count].data.send_status_from_server.status = (grpc_status_code)rc_to_grpc(call->status);
+	if (call->status != RC_OK)
+		ops[count].data.send_status_from_server.status_details = details;
+	return count + 1;
+}
+
+static void send_status(struct rpc_call *call)
+{
+	grpc_op ops[2] = { 0 };
+	grpc_slice details;
+	size_t count = add_headers(call, ops, 0);
+
+	count = add_status(call, ops, count, &details);
+	start(call, ops, count, &call->send_tag);
+	grpc_slice_unref(details);
+}
+
+/* Sends a message, whose memory goes to the library; with the status in the same batch if `last`.
+ */
+static void send_message(struct rpc_call *call, struct buf *message, bool last)
+{
+	grpc_op ops[3] = { 0 };
+	grpc_slice details = grpc_empty_slice();
+	grpc_slice slice = message->len > 0
+				   ? grpc_slice_new_with_user_data(message->ptr, message->len, free,
+								   message->ptr)
+				   : grpc_empty_slice();
+	grpc_byte_buffer *bytes = grpc_raw_byte_buffer_create(&slice, 1);
+	size_t count = add_headers(call, ops, 0);
+
+	if (message->len > 0)
+		*message = (struct buf)BUF_INIT;
+	ops[count] = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE };
+	ops[count++].data.send_message.send_message = bytes;
+	if (last)
+		count = add_status(call, ops, count, &details);
+	start(call, ops, count, &call->send_tag);
+	grpc_byte_buffer_destroy(bytes);
+	grpc_slice_unref(slice);
+	grpc_slice_unref(details);
+}
+
+static enum rc give_message(struct rpc_call *call)
+{
+	grpc_byte_buffer_reader reader;
+	enum rc rc;
+
+	if (!grpc_byte_buffer_reader_init(&reader, call->received))
+		rc = err_set(&call->err, RC_INVALID, "the message cannot be decompressed");
+	else {
+		grpc_slice slice = grpc_byte_buffer_reader_readall(&reader);
+
+		rc = call->method->message(
+			call, view_of(GRPC_SLICE_START_PTR(slice), GRPC_SLICE_LENGTH(slice)),
+			&call->err);
+		grpc_slice_unref(slice);
+		grpc_byte_buffer_reader_destroy(&reader);
+	}
+	grpc_byte_buffer_destroy(call->received);
+	call->received = NULL;
+	return rc;
+}
+
+/* RPC_STAGE_MESSAGE. True: go on with the stage that is set now; false: wait for a completion. */
+static bool run_message(struct rpc_call *call)
+{
+	call->status = give_message(call);
+	if (call->status != RC_OK) {
+		call->stage = RPC_STAGE_STATUS;
+		return true;
+	}
+	if (call->method->client_streams && !call->method->bidirectional) {
+		receive(call);
+		return false;
+	}
+	call->stage = RPC_STAGE_MORE;
+	return true;
+}
+
+static bool run_more(struct rpc_call *call)
+{
+	struct buf message CLEANUP(buf_release) = BUF_INIT;
+	enum rpc_next next = RPC_NEXT_END;
+
+	call->status = call->method->more(call, &message, &next, &call->err);
+	if (call->status == RC_OK && next == RPC_NEXT_MESSAGE) {
+		bool last = !call->method->server_streams && !call->method->bidirectional;
+
+		if (last)
+			call->stage = RPC_STAGE_STATUS;
+		send_message(call, &message, last);
+		return false;
+	}
+	if (call->status == RC_OK && next == RPC_NEXT_HOLD)
+		return false;
+	if (call->status == RC_OK && call->method->bidirectional && !call->client_done) {
+		call->stage = RPC_STAGE_MESSAGE;
+		receive(call);
+		return false;
+	}
+	call->stage = RPC_STAGE_STATUS;
+	return true;
+}
+
+/* Runs handlers until the call has to wait. Holds a reference of its caller's. */
+static void run(struct rpc_call *call)
+{
+	bool on = true;
+
+	while (on) {
+		switch (call->stage) {
+		case RPC_STAGE_MESSAGE:
+			on = run_message(call);
+			break;
+		case RPC_STAGE_MORE:
+			on = run_more(call);
+			break;
+		case RPC_STAGE_STATUS:
+			send_status(call);
+			on = false;
+			break;
+		}
+	}
+}
+
+static void run_job(void *arg)
+{
+	struct rpc_call *call = arg;
+
+	run(call);
+	rpc_call_unref(call);
+}
+
+static void schedule(struct rpc_call *call)
+{
+	if (call->stage == RPC_STAGE_STATUS || call->quick) {
+		run(call);
+		return;
+	}
+	refcount_ref(&call->ref);
+	/* The queue has room for every call that can be open, so this does not wait. */
+	pool_submit(call->calls->pool, run_job, call);
+}
+
+static void fail(struct rpc_call *call, enum rc rc)
+{
+	call->status = rc;
+	call->stage = RPC_STAGE_STATUS;
+}
+
+static void on_received(struct rpc_tag *tag, bool ok)
+{
+	struct rpc_call *call = CONTAINER_OF(tag, struct rpc_call, receive_tag);
+
+	if (ok && call->received) {
+		call->got_message = true;
+		call->stage = RPC_STAGE_MESSAGE;
+	} else if (atomic_load(&call->cancelled) || !ok) {
+		fail(call, err_set(&call->err, RC_CANCELLED, "the client went away"));
+	} else {
+		call->client_done = true;
+		if (!call->method->client_streams)
+			fail(call, err_set(&call->err, RC_INVALID, "the request has no message"));
+		else
+			call->stage =
+				call->method->bidirectional ? RPC_STAGE_STATUS : RPC_STAGE_MORE;
+	}
+	schedule(call);
+	rpc_call_unref(call);
+}
+
+static void on_sent(struct rpc_tag *tag, bool ok)
+{
+	struct rpc_call *call = CONTAINER_OF(tag, struct rpc_call, send_tag);
+
+	if (call->stage == RPC_STAGE_MORE) {
+		if (!ok)
+			fail(call, err_set(&call->err, RC_CANCELLED, "the client went away"));
+		schedule(call);
+	}
+	rpc_call_unref(call);
+}
+
+static void on_closed(struct rpc_tag *tag, bool ok)
+{
+	struct rpc_call *call = CONTAINER_OF(tag, struct rpc_call, close_tag);
+
+	(void)ok;
+	if (call->was_cancelled)
+		atomic_store(&call->cancelled, true);
+	rpc_call_unref(call);
+}
+
+/* The client's deadline, on our clock; 0: none. */
+static int64_t deadline_of(const grpc_call_details *details)
+{
+	gpr_timespec left;
+
+	if (gpr_time_cmp(details->deadline, gpr_inf_future(details->deadline.clock_type)) == 0)
+		return 0;
+	left = gpr_time_sub(gpr_convert_clock_type(details->deadline, GPR_CLOCK_MONOTONIC),
+			    gpr_now(GPR_CLOCK_MONOTONIC));
+	if (left.tv_sec > 1000000)
+		return 0;
+	return clock_monotonic_ns() + left.tv_sec * NS_PER_S + left.tv_nsec;
+}
+
+static enum rc open_call(struct rpc_call *call)
+{
+	struct view path = view_of(GRPC_SLICE_START_PTR(call->details.method),
+				   GRPC_SLICE_LENGTH(call->details.method));
+	const struct rpc_registration *found = call->calls->find(call->calls, path);
+
+	if (!found)
+		return err_set(&call->err, RC_UNSUPPORTED, "unknown method");
+	if (atomic_fetch_add(&call->calls->count, 1) >= call->calls->limit) {
+		atomic_fetch_sub(&call->calls->count, 1);
+		return err_set(&call->err, RC_NO_MEMORY,
+			       "the server has %u calls in flight already", call->calls->limit);
+	}
+	call->method = found->method;
+	call->context = found->context;
+	call->quick = found->quick;
+	call->state = call->method->state_size > 0 ? mem_zalloc(call->method->state_size) : NULL;
+	call->opened = true;
+	call->op = (struct op){ .deadline_ns = deadline_of(&call->details),
+				.cancel = &call->cancelled };
+	return RC_OK;
+}
+
+void rpc_call_begin(struct rpc_call *call)
+{
+	grpc_op op = { .op = GRPC_OP_RECV_CLOSE_ON_SERVER };
+
+	op.data.recv_close_on_server.cancelled = &call->was_cancelled;
+	start(call, &op, 1, &call->close_tag);
+	call->status = open_call(call);
+	if (call->status == RC_OK)
+		receive(call);
+	else
+		send_status(call);
+}

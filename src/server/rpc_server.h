@@ -1,0 +1,83 @@
+/*
+ * A gRPC server over the C core library: completion queues, calls and their life, so that the
+ * services (blob_rpc.c and the like) are only handlers.
+ *
+ * A call is a small state machine and holds no thread while it waits: for a message of its client,
+ * for room to send, or for nothing. One thread serves the completion queue; handlers run on a pool,
+ * or (quick unary ones) in that thread. Handlers of one call never run at the same time.
+ */
+#ifndef CASTOR_SERVER_RPC_SERVER_H
+#define CASTOR_SERVER_RPC_SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/op.h"
+
+struct rpc_server;
+struct rpc_call;
+
+/* What a handler's `more` made. */
+enum rpc_next {
+	RPC_NEXT_MESSAGE, /* out holds a message to send; ask again */
+	RPC_NEXT_END,     /* no more: of this call, or (bidirectional) for this request */
+	RPC_NEXT_HOLD,    /* nothing for now: keep the call open until it is cancelled */
+};
+
+struct rpc_method {
+	const char *path;    /* "/package.Service/Method" */
+	bool client_streams; /* the client sends any number of messages */
+	bool bidirectional;  /* each of them is answered at once; implies client_streams */
+	bool server_streams; /* any number of replies; else exactly one, which goes out with the
+				status */
+	bool quick;          /* waits for local disks at most: may run in the queue's thread */
+	size_t state_size;   /* of rpc_call_state, zeroed */
+	/* One message of the client; borrowed. Anything but RC_OK ends the call with that status. A
+	 * client that does not stream and sends no message is refused before this. */
+	enum rc (*message)(struct rpc_call *call, struct view message, struct err *err);
+	/* The client has sent all: make the replies, one a call. */
+	enum rc (*more)(struct rpc_call *call, struct buf *out, enum rpc_next *next,
+			struct err *err);
+	/* The call is over, in whatever way. NULL: nothing to release. */
+	void (*close)(struct rpc_call *call);
+};
+
+/* What handlers may ask of a call. */
+void *rpc_call_state(struct rpc_call *call);
+void *rpc_call_context(struct rpc_call *call); /* what the method was registered with */
+/* Carries the client's deadline; its cancel flag is set when the client went away. */
+const struct op *rpc_call_op(struct rpc_call *call);
+
+struct rpc_server_options {
+	unsigned threads;     /* of the pool; 0: 128 */
+	size_t message_max;   /* accepted, bytes; 0: 16 MiB */
+	unsigned calls_max;   /* at once; above it RESOURCE_EXHAUSTED; 0: 16,384 */
+	const char *tls_cert; /* PEM files; NULL: no TLS */
+	const char *tls_key;
+	const char *tls_client_ca; /* clients must show a certificate of it; NULL: any client */
+};
+
+enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_server **out,
+		       struct err *err) MUST_USE;
+/* Before rpc_server_start. The array must outlive the server. quick: methods that say they are
+ * quick are, with this context (no service behind it waits for another machine). */
+void rpc_server_register(struct rpc_server *server, const struct rpc_method *methods, size_t count,
+			 void *context, bool quick);
+/* "host:port", "[::1]:8000", "/path/of/socket", "@abstract", before rpc_server_start. RC_BUSY where
+ * another server lives there; a dead socket file is replaced. *port (may be NULL) is the TCP port
+ * that was bound. */
+enum rc rpc_server_listen(struct rpc_server *server, const char *address, int *port,
+			  struct err *err) MUST_USE;
+/* Listens on a socket that somebody else bound (systemd). The server owns it. RC_UNSUPPORTED
+ * together with TLS: the library takes accepted descriptors without TLS only. */
+enum rc rpc_server_listen_fd(struct rpc_server *server, int fd, struct err *err) MUST_USE;
+void rpc_server_start(struct rpc_server *server);
+/* Stops accepting, lets calls in flight finish for up to grace_ns, cancels the rest, and waits for
+ * them. */
+void rpc_server_stop(struct rpc_server *server, int64_t grace_ns);
+void rpc_server_free(struct rpc_server *server); /* after stop, or never started; NULL is fine */
+
+#endif

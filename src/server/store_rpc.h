@@ -1,0 +1,26 @@
+/*
+ * The three services of a store as gRPC methods, under the names of both families.
+ */
+#ifndef CASTOR_SERVER_STORE_RPC_H
+#define CASTOR_SERVER_STORE_RPC_H
+
+#include <stdbool.h>
+
+#include "server/rpc_server.h"
+#include "service/services.h"
+
+struct store_rpc {
+	struct services services; /* borrowed; all but nar_facts are needed */
+	bool allow_incomplete; /* a path info may be put whose blobs or directories are not here */
+	bool allow_list;       /* PathInfoService.List */
+};
+
+/* Registers everything with the server; context must outlive it. */
+void store_rpc_register(struct rpc_server *server, struct store_rpc *context);
+
+/* The parts: blob_rpc.c, directory_rpc.c, path_info_rpc.c. */
+void blob_rpc_register(struct rpc_server *server, struct store_rpc *context);
+void directory_rpc_register(struct rpc_server *server, struct store_rpc *context);
+void path_info_rpc_register(struct rpc_server *server, struct store_rpc *context);
+
+#endif
