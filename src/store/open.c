@@ -14,6 +14,11 @@
 #include "service/directory/memory.h"
 #include "service/path_info/local.h"
 #include "service/path_info/memory.h"
+#ifdef CASTOR_WITH_GRPC
+#include "service/blob/grpc.h"
+#include "service/directory/grpc.h"
+#include "service/path_info/grpc.h"
+#endif
 
 struct scheme {
 	const char *name;
@@ -104,13 +109,36 @@ static enum rc open_memory(const struct url *url, struct services *out, struct e
 	return RC_OK;
 }
 
+#ifdef CASTOR_WITH_GRPC
+static enum rc open_grpc(const struct url *url, struct services *out, struct err *err)
+{
+	struct rpc_channel *channel;
+	enum rc rc = rpc_channel_open(url, &channel, err);
+
+	if (rc != RC_OK)
+		return rc;
+	out->blobs = blob_grpc_new(channel);
+	out->directories = directory_grpc_new(channel);
+	out->path_infos = path_info_grpc_new(channel);
+	out->nar_facts = nar_facts_grpc_new(channel);
+	rpc_channel_unref(channel);
+	return RC_OK;
+}
+
+static const char *const grpc_params[] = { "package", "tls-ca",       "tls-cert",
+					   "tls-key", "wait-connect", NULL };
+#endif
+
 static const char *const no_params[] = { NULL };
 static const char *const local_params[] = { "compression", "raw-files", NULL };
 
 static const struct scheme schemes[] = {
 	{ "files", no_params, open_files },
-	{ "local", local_params, open_local },
-	{ "memory", no_params, open_memory },
+#ifdef CASTOR_WITH_GRPC
+	{ "grpc+http", grpc_params, open_grpc }, { "grpc+https", grpc_params, open_grpc },
+	{ "grpc+unix", grpc_params, open_grpc },
+#endif
+	{ "local", local_params, open_local },   { "memory", no_params, open_memory },
 };
 
 /* ---- One address ---- */

@@ -60,6 +60,13 @@ static void check_pread(struct blob_reader *reader, const uint8_t *bytes, size_t
 		assert_memory_equal(out, bytes + offset, wanted);
 }
 
+/* What a stat said; a backend may leave open what it would have to read the blob for. */
+static void check_size(struct blob_service *blobs, uint64_t said, uint64_t size)
+{
+	if (said != BLOB_SIZE_UNKNOWN || blob_service_latency(blobs) != BLOB_LATENCY_REMOTE)
+		assert_int_equal(said, size);
+}
+
 static void check_blob(struct blob_service *blobs, const uint8_t *bytes, size_t size)
 {
 	struct digest digest = digest_of(view_of(bytes, size));
@@ -143,7 +150,7 @@ static void sizes_around_limits(struct fixture *fixture)
 		must(blob_service_has_many(blobs, &op_none, &digest, 1, &has, &last_err));
 		assert_true(has);
 		must(blob_service_stat(blobs, &op_none, &digest, &size, NULL, &last_err));
-		assert_int_equal(size, sizes[i]);
+		check_size(blobs, size, sizes[i]);
 		check_blob(blobs, bytes, sizes[i]);
 	}
 }
@@ -239,7 +246,7 @@ static void announced_chunks_are_blobs(struct fixture *fixture)
 	uint64_t size, at = 0;
 
 	must(blob_service_stat(blobs, &op_none, &digest, &size, &list, &last_err));
-	assert_int_equal(size, BIG);
+	check_size(blobs, size, BIG);
 	digests = mem_array(list.count, sizeof(*digests));
 	has = mem_array(list.count, sizeof(*has));
 	for (size_t i = 0; i < list.count; i++) {
@@ -248,7 +255,7 @@ static void announced_chunks_are_blobs(struct fixture *fixture)
 		assert_int_equal(chunk->offset, at);
 		digests[i] = chunk->digest;
 		must(blob_service_stat(blobs, &op_none, &chunk->digest, &size, &none, &last_err));
-		assert_int_equal(size, chunk->size);
+		check_size(blobs, size, chunk->size);
 		assert_int_equal(none.count, 0);
 		check_blob(blobs, bytes + at, chunk->size);
 		at += chunk->size;

@@ -83,6 +83,13 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 	return remove(path);
 }
 
+static void close_services(const struct backend *backend, struct services *services)
+{
+	services_release(services);
+	if (backend->close)
+		backend->close();
+}
+
 static void open_services(struct fixture *fixture)
 {
 	must(fixture->backend->open(fixture->dir, &fixture->services, &last_err));
@@ -92,7 +99,7 @@ void fixture_reopen(struct fixture *fixture)
 {
 	if (!fixture->backend->persistent)
 		skip();
-	services_release(&fixture->services);
+	close_services(fixture->backend, &fixture->services);
 	open_services(fixture);
 }
 
@@ -126,7 +133,7 @@ void fixture_damage(struct fixture *fixture, struct view marker)
 {
 	if (!fixture->backend->persistent)
 		skip();
-	services_release(&fixture->services);
+	close_services(fixture->backend, &fixture->services);
 	damage_marker = marker;
 	damaged = 0;
 	assert_int_equal(nftw(fixture->dir, damage_one, 16, FTW_PHYS), 0);
@@ -158,7 +165,7 @@ static int clean_one(void **state)
 {
 	struct fixture *fixture = *state;
 
-	services_release(&fixture->services);
+	close_services(fixture->backend, &fixture->services);
 	nftw(fixture->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	free(fixture);
 	return 0;
@@ -177,7 +184,7 @@ static bool backend_has(const struct backend *backend, bool (*has)(const struct 
 		exit(1);
 	}
 	yes = has(&services);
-	services_release(&services);
+	close_services(backend, &services);
 	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	return yes;
 }

@@ -22,6 +22,8 @@ struct backend {
 	bool persistent;
 	/* Fills what this backend has, leaves the rest NULL. */
 	enum rc (*open)(const char *dir, struct services *out, struct err *err);
+	/* After the services were released; NULL: nothing is left to close. */
+	void (*close)(void);
 };
 extern const struct backend backends[];
 extern const size_t backend_count;
