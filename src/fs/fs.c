@@ -22,6 +22,8 @@ enum {
 	LOG_AGAIN_S = 60,
 	IDLE_S = 10, /* what was not used for so long is given back */
 	JANITOR_S = 5,
+	AHEAD_THREADS = 2, /* that decode ahead, and as many that push */
+	AHEAD_QUEUE = 32,
 };
 
 static void *directory_value_ref(void *value)
@@ -114,6 +116,8 @@ enum rc fs_new(struct blob_service *blobs, struct directory_service *directories
 	fs->directory_cache =
 		lru_new(sizeof(struct digest), fs->options.directory_cache, &directory_lru_ops);
 	fs->pool = pool_new("castor-fs", fs->options.pool_threads, fs->options.pool_threads);
+	fs->ahead = pool_new("castor-ahead", AHEAD_THREADS, AHEAD_QUEUE);
+	fs->pushers = pool_new("castor-push", AHEAD_THREADS, AHEAD_QUEUE);
 	pthread_mutex_init(&fs->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -135,6 +139,8 @@ void fs_free(struct fs *fs)
 	pthread_mutex_unlock(&fs->lock);
 	pthread_join(fs->janitor, NULL);
 	pool_free(fs->pool);
+	pool_free(fs->ahead);
+	pool_free(fs->pushers);
 	lru_free(fs->directory_cache);
 	reader_cache_free(fs->readers);
 	chunk_cache_free(fs->chunks);

@@ -21,6 +21,7 @@ enum {
 	SLAB_BYTES = 64 << 10,
 	SLAB_INODES = SLAB_BYTES / (int)sizeof(struct inode),
 	INDEX_MIN_SLOTS = 512,
+	READ_AGAIN_MAX = 64,
 };
 
 /* position is one more than the place in the array; 0 is a free slot. */
@@ -42,6 +43,8 @@ struct inode_table {
 	struct inode **slabs;
 	size_t slab_count;
 	struct index by_nodeid, by_identity;
+	uint8_t epoch;       /* see struct inode's stored */
+	unsigned read_again; /* files, in this epoch */
 };
 
 const struct inode inode_root = {
@@ -297,6 +300,7 @@ struct inode_table *inode_table_new(size_t max)
 
 	table->max = max < UINT32_MAX - 1 ? max : UINT32_MAX - 1;
 	table->next_nodeid = INODE_ROOT_NODEID + 1;
+	table->epoch = 1;
 	pthread_mutex_init(&table->lock, NULL);
 	index_init(&table->by_nodeid, INDEX_MIN_SLOTS);
 	index_init(&table->by_identity, INDEX_MIN_SLOTS);
@@ -469,19 +473,37 @@ bool inode_table_target(struct inode_table *table, uint64_t nodeid, struct buf *
 	return found;
 }
 
-uint64_t inode_table_find_file(struct inode_table *table, const struct node *node)
+uint64_t inode_table_claim_file(struct inode_table *table, const struct node *node)
 {
 	struct inode wanted;
-	const struct inode *inode;
-	uint64_t nodeid;
+	struct inode *inode;
+	uint64_t nodeid = 0;
 
 	assert(node->kind == NODE_FILE);
 	inode_describe(&inode_root, NULL, node, 0, &wanted);
 	pthread_mutex_lock(&table->lock);
 	inode = find_identity(table, &wanted, hash_identity(&wanted));
-	nodeid = inode ? inode->nodeid : 0;
+	if (inode && inode->stored != table->epoch) {
+		inode->stored = table->epoch;
+		nodeid = inode->nodeid;
+	}
 	pthread_mutex_unlock(&table->lock);
 	return nodeid;
+}
+
+void inode_table_note_read(struct inode_table *table, uint64_t nodeid)
+{
+	struct inode *inode;
+
+	pthread_mutex_lock(&table->lock);
+	inode = find_nodeid(table, nodeid);
+	if (inode && inode->stored == table->epoch && ++table->read_again == READ_AGAIN_MAX) {
+		table->read_again = 0;
+		table->epoch = table->epoch == UINT8_MAX ? 1 : table->epoch + 1;
+	}
+	if (inode)
+		inode->stored = table->epoch;
+	pthread_mutex_unlock(&table->lock);
 }
 
 void inode_table_forget(struct inode_table *table, uint64_t nodeid, uint64_t lookups)

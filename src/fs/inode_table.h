@@ -41,8 +41,8 @@ struct inode {
 	uint32_t index;      /* files, symlinks: which entry of that directory */
 	uint8_t kind;        /* enum node_kind */
 	bool executable;
-	bool at_root; /* symlinks: `target` is set instead of `digest` */
-	bool spare;
+	bool at_root;   /* symlinks: `target` is set instead of `digest` */
+	uint8_t stored; /* files: the epoch in which the kernel got the content; 0: not yet */
 };
 
 /* At most `max` inodes. */
@@ -68,8 +68,12 @@ size_t inode_table_intern(struct inode_table *table, struct inode *inodes, size_
 bool inode_table_get(struct inode_table *table, uint64_t nodeid, struct inode *out);
 /* Appends the target of a symlink at the root. */
 bool inode_table_target(struct inode_table *table, uint64_t nodeid, struct buf *out);
-/* The nodeid of a file that the kernel knows, or 0. */
-uint64_t inode_table_find_file(struct inode_table *table, const struct node *node);
+/* The nodeid of a file that the kernel knows, but whose content it has not got yet as far as is
+ * known; from now on it counts as got. Else 0. */
+uint64_t inode_table_claim_file(struct inode_table *table, const struct node *node);
+/* The same for one that a READ asked for. Kernels drop pages under memory pressure: where enough
+ * files are asked for again, all count as not got. */
+void inode_table_note_read(struct inode_table *table, uint64_t nodeid);
 /* Takes `lookups` off; the inode goes when none is left. More than there are is taken as all of
  * them; an unknown nodeid is ignored (the kernel's count may not be trusted). */
 void inode_table_forget(struct inode_table *table, uint64_t nodeid, uint64_t lookups);

@@ -20,6 +20,7 @@
 #include "fs/fs.h"
 #include "fs/fuse_wire.h"
 #include "fs/inode_table.h"
+#include "fs/read_ahead.h"
 #include "fs/reader_cache.h"
 #include "fs/roots.h"
 #include "fs/session.h"
@@ -54,6 +55,8 @@ struct fs {
 	struct reader_cache *readers;
 	struct lru *directory_cache; /* digest → struct directory */
 	struct pool *pool;           /* for requests that ask remote services */
+	struct pool *ahead;          /* decodes chunks ahead of readers */
+	struct pool *pushers;        /* may wait in the kernel for READs under way */
 
 	atomic_uint_fast64_t requests, pushes, pushed_bytes;
 
@@ -86,6 +89,8 @@ struct fs_session {
 	uint64_t interrupted[16];
 	unsigned interrupted_next;
 
+	struct read_ahead ahead;
+	atomic_bool ended;          /* cancel_all came: the cancel flag of jobs */
 	atomic_bool ready;          /* between INIT and DESTROY */
 	atomic_uint_fast64_t flags; /* of INIT, agreed */
 	pthread_mutex_t lock;       /* guards the rest */
@@ -152,7 +157,8 @@ struct fs_pieces {
 	int count;
 	struct chunk *chunks[FS_IOV_MAX];
 	int chunk_count;
-	void *copy; /* instead of chunks, where there would be too many pieces */
+	void *copy;                    /* instead of chunks, where there would be too many pieces */
+	uint64_t last_start, last_end; /* of the chunk with the last byte */
 };
 /* [offset, offset + len) of a file, within its size. 0, a negative errno (logged) or FS_DEFER. */
 int fs_read_file(struct fs_request *request, const struct inode *inode, uint64_t offset, size_t len,
@@ -161,9 +167,6 @@ void fs_pieces_release(struct fs *fs, struct fs_pieces *pieces);
 /* A reader from the cache, RC_CORRUPT if the blob has another size. */
 enum rc fs_open_reader(struct fs *fs, const struct op *op, const struct digest *digest,
 		       uint64_t size, struct blob_reader **out, struct err *err) MUST_USE;
-/* The chunk that covers offset, checked to do so. */
-enum rc fs_locate(struct blob_reader *reader, const struct op *op, uint64_t offset,
-		  struct blob_chunk *out, struct err *err) MUST_USE;
 /* The chunk from the cache, or read into it; RC_BUSY if !wait and another thread is reading it. The
  * caller puts it back with chunk_cache_put. */
 enum rc fs_load_chunk(struct fs *fs, const struct op *op, struct blob_reader *reader,

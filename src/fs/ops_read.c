@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "castore/chunker.h"
 #include "fs/internal.h"
 
 /* ---- Reading ---- */
@@ -27,8 +26,6 @@ enum rc fs_load_chunk(struct fs *fs, const struct op *op, struct blob_reader *re
 	enum rc rc;
 
 	*out = NULL;
-	if (location->size == 0 || location->size > CHUNK_MAX_EVER)
-		return err_set(err, RC_CORRUPT, "a chunk of %u bytes", location->size);
 	rc = chunk_cache_get(fs->chunks, op, &reader->digest, location, wait, &chunk, &load, err);
 	if (rc != RC_OK)
 		return rc;
@@ -42,17 +39,6 @@ enum rc fs_load_chunk(struct fs *fs, const struct op *op, struct blob_reader *re
 	}
 	*out = chunk;
 	return RC_OK;
-}
-
-enum rc fs_locate(struct blob_reader *reader, const struct op *op, uint64_t offset,
-		  struct blob_chunk *out, struct err *err)
-{
-	enum rc rc = blob_reader_locate(reader, op, offset, out, err);
-
-	if (rc == RC_OK && (offset < out->offset || offset - out->offset >= out->size))
-		return err_set(err, RC_CORRUPT, "no chunk covers offset %llu",
-			       (unsigned long long)offset);
-	return rc;
 }
 
 void fs_pieces_release(struct fs *fs, struct fs_pieces *pieces)
@@ -106,7 +92,7 @@ static enum rc gather(struct fs *fs, const struct op *op, struct blob_reader *re
 		struct blob_chunk location;
 		struct chunk *chunk;
 		size_t at, part;
-		enum rc rc = fs_locate(reader, op, offset + done, &location, err);
+		enum rc rc = blob_reader_locate(reader, op, offset + done, &location, err);
 
 		if (rc == RC_OK && !out->copy && out->count == FS_IOV_MAX)
 			rc = begin_copy(fs, out, len, err);
@@ -118,6 +104,8 @@ static enum rc gather(struct fs *fs, const struct op *op, struct blob_reader *re
 		part = location.size - at < len - done ? location.size - at : len - done;
 		add_piece(fs, out, chunk, at, part);
 		done += part;
+		out->last_start = location.offset;
+		out->last_end = location.offset + location.size;
 	}
 	return RC_OK;
 }
@@ -163,7 +151,9 @@ int fs_read_file(struct fs_request *request, const struct inode *inode, uint64_t
 
 int fs_op_read(struct fs_request *request, struct cursor *in)
 {
-	struct fs *fs = request->session->fs;
+	struct fs_session *session = request->session;
+	bool in_pool = request->may_wait;
+	struct fs *fs = session->fs;
 	struct fs_pieces pieces;
 	struct fuse_read_in read;
 	struct inode inode;
@@ -185,7 +175,16 @@ int fs_op_read(struct fs_request *request, struct cursor *in)
 	result = fs_read_file(request, &inode, read.offset, len, &pieces);
 	if (result)
 		return result;
+	if (read.offset == 0)
+		inode_table_note_read(session->inodes, inode.nodeid);
+	/* The answer first; but in a pool thread the session may be gone after it. */
+	if (in_pool)
+		read_ahead_saw(session, &inode, read.offset, len, pieces.last_start,
+			       pieces.last_end);
 	fs_reply_iov(request, pieces.iov, pieces.count);
+	if (!in_pool)
+		read_ahead_saw(session, &inode, read.offset, len, pieces.last_start,
+			       pieces.last_end);
 	fs_pieces_release(fs, &pieces);
 	return 0;
 }

@@ -30,6 +30,7 @@ struct fs_session *fs_session_new(struct fs *fs, const struct fs_transport_ops *
 	session->ops = ops;
 	session->context = context;
 	session->inodes = inode_table_new(fs->options.inodes_max);
+	read_ahead_init(&session->ahead);
 	hashmap_init(&session->backings, sizeof(uint64_t));
 	pthread_mutex_init(&session->lock, NULL);
 	pthread_mutex_lock(&fs->lock);
@@ -48,6 +49,7 @@ void fs_session_free(struct fs_session *session)
 	if (!session)
 		return;
 	fs = session->fs;
+	read_ahead_release(session);
 	pthread_mutex_lock(&fs->lock);
 	assert(!session->deferred);
 	if (session->previous)
@@ -339,6 +341,7 @@ void fs_session_cancel_all(struct fs_session *session)
 	struct fs *fs = session->fs;
 	struct fs_request *request;
 
+	read_ahead_end(session);
 	pthread_mutex_lock(&fs->lock);
 	session->ending = true;
 	for (request = session->deferred; request; request = request->next)

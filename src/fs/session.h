@@ -80,8 +80,9 @@ struct fs_request {
 
 /* context is the transport's, see fs_session_context. ops must outlive the session. */
 struct fs_session *fs_session_new(struct fs *fs, const struct fs_transport_ops *ops, void *context);
-/* Every request must have been answered (fs_session_cancel_all hurries them), and the connection
- * must be dead, so that a notify under way returns: this waits for it. Forgets all lookups of this
+/* Every request must have been answered (fs_session_cancel_all hurries them), no thread be in
+ * fs_session_handle, and the connection dead, so that a notify under way returns: this waits for
+ * it. Forgets all lookups of this
  * connection. */
 void fs_session_free(struct fs_session *session);
 void *fs_session_context(const struct fs_session *session);

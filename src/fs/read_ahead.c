@@ -1,0 +1,367 @@
+/*
+ * Work ahead of readers (read_ahead.h): the patterns, and the jobs that they start. The lock of a
+ * struct read_ahead is held for looking at its tables, never over a call.
+ */
+#include "fs/read_ahead.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "fs/internal.h"
+
+enum {
+	NEAR = 2 << 20,   /* READs of one reader may overtake each other by this much */
+	CHUNKS_AHEAD = 2, /* of a file that is read in its order */
+	JUMPS_MIN = 4,    /* before a file counts as read here and there */
+	WINDOW_FIRST = 16,
+	WINDOW_MAX = 64, /* entries of a directory pushed at once */
+};
+
+/* Files above this are left to their READs; what one window pushes at most, at first and later. */
+#define PUSH_FILE_MAX     ((uint64_t)256 << 10)
+#define PUSH_BYTES_FIRST  ((uint64_t)1 << 20)
+#define PUSH_BYTES_WINDOW ((uint64_t)4 << 20)
+
+/* ---- Jobs ---- */
+
+struct job {
+	struct fs_session *session;
+	struct inode inode; /* the file; or the directory */
+	uint64_t offset;    /* in the file */
+	uint32_t first, count;
+	uint64_t budget;
+};
+
+void read_ahead_init(struct read_ahead *ahead)
+{
+	pthread_mutex_init(&ahead->lock, NULL);
+	pthread_cond_init(&ahead->idle, NULL);
+}
+
+void read_ahead_end(struct fs_session *session)
+{
+	struct read_ahead *ahead = &session->ahead;
+
+	pthread_mutex_lock(&ahead->lock);
+	ahead->ending = true;
+	pthread_mutex_unlock(&ahead->lock);
+	atomic_store(&session->ended, true);
+}
+
+void read_ahead_release(struct fs_session *session)
+{
+	struct read_ahead *ahead = &session->ahead;
+
+	read_ahead_end(session);
+	pthread_mutex_lock(&ahead->lock);
+	while (ahead->jobs)
+		pthread_cond_wait(&ahead->idle, &ahead->lock);
+	pthread_mutex_unlock(&ahead->lock);
+	pthread_cond_destroy(&ahead->idle);
+	pthread_mutex_destroy(&ahead->lock);
+}
+
+static void job_done(struct job *job)
+{
+	struct read_ahead *ahead = &job->session->ahead;
+
+	pthread_mutex_lock(&ahead->lock);
+	if (--ahead->jobs == 0)
+		pthread_cond_broadcast(&ahead->idle);
+	pthread_mutex_unlock(&ahead->lock);
+	free(job);
+}
+
+/* Where the pool is full the work is not done: it was only a favour. */
+static void submit(struct fs_session *session, struct pool *pool, void (*run)(void *arg),
+		   const struct job *wanted)
+{
+	struct read_ahead *ahead = &session->ahead;
+	struct job *job;
+	bool ending;
+
+	pthread_mutex_lock(&ahead->lock);
+	ending = ahead->ending;
+	if (!ending)
+		ahead->jobs++;
+	pthread_mutex_unlock(&ahead->lock);
+	if (ending)
+		return;
+	job = mem_dup(wanted, sizeof(*wanted));
+	job->session = session;
+	if (!pool_try_submit(pool, run, job))
+		job_done(job);
+}
+
+static struct op job_op(const struct fs_session *session)
+{
+	return (struct op){
+		.deadline_ns = clock_monotonic_ns() + session->fs->options.deadline_ns,
+		.cancel = &session->ended,
+	};
+}
+
+/* ---- Chunks of one file ---- */
+
+/* Decodes the chunks from offset on. Errors are left to the READ that meets them. */
+static void fetch_chunks(void *arg)
+{
+	struct job *job = arg;
+	struct fs *fs = job->session->fs;
+	struct op op = job_op(job->session);
+	struct blob_reader *reader;
+	uint64_t offset = job->offset;
+	enum rc rc;
+
+	rc = fs_open_reader(fs, &op, &job->inode.digest, job->inode.size, &reader, NULL);
+	for (uint32_t i = 0; rc == RC_OK && i < job->count && offset < job->inode.size; i++) {
+		struct blob_chunk location;
+		struct chunk *chunk;
+
+		rc = blob_reader_locate(reader, &op, offset, &location, NULL);
+		if (rc != RC_OK)
+			break;
+		rc = fs_load_chunk(fs, &op, reader, &location, false, &chunk, NULL);
+		if (rc == RC_OK)
+			chunk_cache_put(fs->chunks, chunk);
+		if (rc == RC_BUSY)
+			rc = RC_OK;
+		offset = location.offset + location.size;
+	}
+	if (rc == RC_OK)
+		reader_cache_give(fs->readers, reader);
+	else
+		blob_reader_free(reader);
+	job_done(job);
+}
+
+/* Bytes of a file into the kernel's page cache. */
+static void store(struct fs_session *session, uint64_t nodeid, uint64_t offset, const void *bytes,
+		  uint32_t size)
+{
+	struct fuse_notify_store_out head = { .nodeid = nodeid, .offset = offset, .size = size };
+	struct iovec iov[2] = {
+		{ .iov_base = &head, .iov_len = sizeof(head) },
+		{ .iov_base = (void *)(uintptr_t)bytes, .iov_len = size },
+	};
+
+	if (session->ops->notify(session, FUSE_NOTIFY_STORE, iov, 2) != 0)
+		return;
+	atomic_fetch_add_explicit(&session->fs->pushes, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&session->fs->pushed_bytes, size, memory_order_relaxed);
+}
+
+/* Whole pages only, but for the last of the file: a part of a page does not make it up to date. */
+static void store_chunk(struct fs_session *session, const struct inode *inode,
+			const struct blob_chunk *location, const struct chunk *chunk)
+{
+	uint64_t start = (location->offset + FS_PAGE - 1) & ~(uint64_t)(FS_PAGE - 1);
+	uint64_t end = location->offset + location->size;
+
+	if (end < inode->size)
+		end &= ~(uint64_t)(FS_PAGE - 1);
+	if (start < end)
+		store(session, inode->nodeid, start, chunk->bytes + (start - location->offset),
+		      (uint32_t)(end - start));
+}
+
+static void push_chunk(void *arg)
+{
+	struct job *job = arg;
+	struct fs *fs = job->session->fs;
+	struct op op = job_op(job->session);
+	struct blob_chunk location;
+	struct blob_reader *reader;
+	struct chunk *chunk;
+	enum rc rc;
+
+	rc = fs_open_reader(fs, &op, &job->inode.digest, job->inode.size, &reader, NULL);
+	if (rc == RC_OK)
+		rc = blob_reader_locate(reader, &op, job->offset, &location, NULL);
+	if (rc == RC_OK)
+		rc = fs_load_chunk(fs, &op, reader, &location, true, &chunk, NULL);
+	if (rc == RC_OK) {
+		store_chunk(job->session, &job->inode, &location, chunk);
+		chunk_cache_put(fs->chunks, chunk);
+		reader_cache_give(fs->readers, reader);
+	} else {
+		blob_reader_free(reader);
+	}
+	job_done(job);
+}
+
+/* ---- Files of one directory ---- */
+
+struct window {
+	struct fs_session *session;
+	uint64_t nodeids[WINDOW_MAX];
+	struct digest digests[WINDOW_MAX];
+	uint64_t sizes[WINDOW_MAX];
+	size_t count;
+};
+
+static void push_file(void *context, size_t i, enum rc rc, struct view bytes)
+{
+	struct window *window = context;
+
+	if (rc == RC_OK && bytes.len == window->sizes[i] &&
+	    !atomic_load_explicit(&window->session->ended, memory_order_relaxed))
+		store(window->session, window->nodeids[i], 0, bytes.ptr, (uint32_t)bytes.len);
+}
+
+/* The files from entry `first` on that the kernel knows and has not read yet. */
+static void choose_files(const struct job *job, const struct directory *directory,
+			 struct window *window)
+{
+	struct inode_table *inodes = job->session->inodes;
+	uint64_t budget = job->budget;
+
+	for (size_t i = job->first; i < directory_count(directory) && i < job->first + job->count;
+	     i++) {
+		const struct node *node = directory_at(directory, i);
+		uint64_t nodeid;
+
+		if (node->kind != NODE_FILE || node->size == 0 || node->size > PUSH_FILE_MAX)
+			continue;
+		if (node->size > budget)
+			break;
+		nodeid = inode_table_claim_file(inodes, node);
+		if (!nodeid)
+			continue;
+		budget -= node->size;
+		window->nodeids[window->count] = nodeid;
+		window->digests[window->count] = node->digest;
+		window->sizes[window->count++] = node->size;
+	}
+}
+
+static void push_files(void *arg)
+{
+	struct job *job = arg;
+	struct fs *fs = job->session->fs;
+	struct op op = job_op(job->session);
+	struct window window = { .session = job->session };
+	AUTO_DIRECTORY struct directory *directory = NULL;
+	enum rc rc = RC_OK;
+
+	directory = lru_get(fs->directory_cache, &job->inode.digest);
+	if (!directory)
+		rc = directory_service_get(fs->directories, &op, &job->inode.digest, &directory,
+					   NULL);
+	if (rc == RC_OK) {
+		choose_files(job, directory, &window);
+		/* A failure is met, and logged, by the READ of that file. */
+		rc = blob_service_get_many(fs->blobs, &op, window.digests, window.count, push_file,
+					   &window, NULL);
+	}
+	job_done(job);
+}
+
+/* ---- Patterns ---- */
+
+static struct file_pattern *file_slot(struct read_ahead *ahead, uint64_t nodeid)
+{
+	struct file_pattern *pattern = &ahead->files[nodeid % FILE_PATTERNS];
+
+	if (pattern->nodeid != nodeid)
+		*pattern = (struct file_pattern){ .nodeid = nodeid };
+	return pattern;
+}
+
+static struct directory_pattern *directory_slot(struct read_ahead *ahead, uint64_t nodeid,
+						bool *fresh)
+{
+	struct directory_pattern *pattern = &ahead->directories[nodeid % DIRECTORY_PATTERNS];
+
+	*fresh = pattern->nodeid != nodeid;
+	if (*fresh)
+		*pattern = (struct directory_pattern){ .nodeid = nodeid };
+	return pattern;
+}
+
+/* What a READ of a file of several chunks calls for. Under the lock. */
+static void see_file(struct file_pattern *pattern, uint64_t offset, uint64_t len,
+		     uint64_t chunk_start, uint64_t chunk_end, bool *fetch, bool *push)
+{
+	bool near = offset + NEAR >= pattern->next && offset <= pattern->next + NEAR;
+
+	if (near && pattern->next) {
+		pattern->run++;
+		pattern->jumps = 0;
+	} else if (pattern->next || offset) {
+		pattern->run = 0;
+		pattern->jumps++;
+	}
+	if (!near || offset + len > pattern->next)
+		pattern->next = offset + len;
+	if (pattern->run && chunk_end > pattern->ahead) {
+		*fetch = true;
+		pattern->ahead = chunk_end;
+	}
+	if (pattern->jumps >= JUMPS_MIN && pattern->pushed != chunk_start + 1) {
+		*push = true;
+		pattern->pushed = chunk_start + 1;
+		pattern->ahead = 0;
+	}
+}
+
+/* What the first READ of a file calls for in its directory. Under the lock. */
+static void see_directory(struct directory_pattern *pattern, bool fresh, uint32_t index,
+			  struct job *job)
+{
+	uint32_t window;
+
+	if (!fresh && index < pattern->next && index >= pattern->last) {
+		/* It overtook its push. */
+		pattern->last = index;
+		return;
+	}
+	if (fresh || index < pattern->next)
+		window = WINDOW_FIRST;
+	else /* In order, or after a gap that is no longer than what was read so far. */
+		window = index - pattern->next <= pattern->window ? pattern->window * 2 : 0;
+	if (window > WINDOW_MAX)
+		window = WINDOW_MAX;
+	job->first = index + 1;
+	job->count = window;
+	job->budget = fresh ? PUSH_BYTES_FIRST : PUSH_BYTES_WINDOW;
+	pattern->last = index;
+	pattern->next = index + 1 + window;
+	pattern->window = window ? window : 1;
+}
+
+void read_ahead_saw(struct fs_session *session, const struct inode *inode, uint64_t offset,
+		    uint64_t len, uint64_t chunk_start, uint64_t chunk_end)
+{
+	struct read_ahead *ahead = &session->ahead;
+	bool can_push = session->ops->notify != NULL;
+	bool fetch = false, push = false;
+	struct job job = { .inode = *inode };
+	struct job walk = { .count = 0 };
+
+	pthread_mutex_lock(&ahead->lock);
+	if (chunk_start > 0 || chunk_end < inode->size)
+		see_file(file_slot(ahead, inode->nodeid), offset, len, chunk_start, chunk_end,
+			 &fetch, &push);
+	if (offset == 0 && can_push && inode->place) {
+		bool fresh;
+		struct directory_pattern *pattern = directory_slot(ahead, inode->place, &fresh);
+
+		see_directory(pattern, fresh, inode->index, &walk);
+	}
+	pthread_mutex_unlock(&ahead->lock);
+
+	if (fetch && chunk_end < inode->size) {
+		job.offset = chunk_end;
+		job.count = CHUNKS_AHEAD;
+		submit(session, session->fs->ahead, fetch_chunks, &job);
+	}
+	if (push && can_push) {
+		job.offset = chunk_start;
+		submit(session, session->fs->pushers, push_chunk, &job);
+	}
+	if (walk.count && inode_table_get(session->inodes, inode->place, &walk.inode))
+		submit(session, session->fs->pushers, push_files, &walk);
+}
