@@ -1,0 +1,208 @@
+/* The root over a path-info service: names, listing, what the kernel may remember of it. */
+#include "unit/fs/fake.h"
+
+#include <errno.h>
+
+#include "service/path_info/memory.h"
+
+static struct path_info make_info(uint8_t hash, const char *name, const struct node *node)
+{
+	struct path_info info = { .nar_size = 1 };
+	char basename[STORE_PATH_BASENAME_MAX + 1];
+	struct node named = *node;
+
+	memset(info.path.hash, hash, sizeof(info.path.hash));
+	snprintf(info.path.name, sizeof(info.path.name), "%s", name);
+	store_path_basename(&info.path, basename);
+	named.name = view_of_string(basename);
+	node_copy(&info.node, &named);
+	return info;
+}
+
+static void put(struct path_info_service *service, uint8_t hash, const char *name,
+		const struct node *node)
+{
+	AUTO_PATH_INFO struct path_info info = make_info(hash, name, node);
+	struct err err = ERR_INIT;
+
+	assert_ok(path_info_service_put(service, &op_none, &info, NULL, &err), &err);
+}
+
+static char *basename_of(uint8_t hash, const char *name)
+{
+	struct store_path path;
+	char *basename = mem_alloc(STORE_PATH_BASENAME_MAX + 1);
+
+	memset(path.hash, hash, sizeof(path.hash));
+	snprintf(path.name, sizeof(path.name), "%s", name);
+	store_path_basename(&path, basename);
+	return basename;
+}
+
+static struct fake *open_store(struct fake_store *store, struct path_info_service **service,
+			       bool list, struct fuse_init_out *init)
+{
+	struct fake *fake;
+
+	fake_store_open(store);
+	*service = path_info_memory_new();
+	fake = fake_open(store, roots_path_info_new(*service, list), NULL, NULL);
+	fake_init(fake, UINT64_MAX, init);
+	return fake;
+}
+
+static void close_store(struct fake *fake, struct fake_store *store,
+			struct path_info_service *service)
+{
+	fake_close(fake);
+	path_info_service_unref(service);
+	fake_store_close(store);
+}
+
+static void lookups(void **state)
+{
+	AUTO_FREE char *right = basename_of(3, "hello-1.0");
+	AUTO_FREE char *other = basename_of(3, "hello-2.0");
+	AUTO_FREE char *absent = basename_of(4, "hello-1.0");
+	CLEANUP(buf_release) struct buf got = BUF_INIT;
+	struct path_info_service *service;
+	struct fuse_entry_out entry;
+	struct fuse_init_out init;
+	struct fake_store store;
+	struct fake *fake = open_store(&store, &service, false, &init);
+	struct node node = fake_file(&store, "", "hi", 2, false);
+
+	(void)state;
+	assert_true(init.flags & FUSE_AUTO_INVAL_DATA);
+	assert_int_equal(fake_lookup(fake, 1, view_of_string(right), &entry), -ENOENT);
+	put(service, 3, "hello-1.0", &node);
+	assert_int_equal(fake_lookup(fake, 1, view_of_string(right), &entry), 0);
+	assert_true(entry.nodeid > 1);
+	/* The path may go or be replaced; what it stands for does not change. */
+	assert_true(entry.entry_valid > 0 && entry.entry_valid < 3600);
+	assert_int_equal(entry.attr_valid, 0xffffffff);
+	assert_int_equal(fake_read(fake, FUSE_READ, entry.nodeid, 0, 10, &got), 0);
+	assert_view_equal(buf_view(&got), view_of_string("hi"));
+	/* The same hash under another name, and a hash that may still come: never remembered. */
+	assert_int_equal(fake_lookup(fake, 1, view_of_string(other), &entry), -ENOENT);
+	assert_int_equal(fake_lookup(fake, 1, view_of_string(absent), &entry), -ENOENT);
+	/* What is no store path never comes. */
+	assert_int_equal(fake_lookup(fake, 1, view_of_string(".git"), &entry), 0);
+	assert_int_equal(entry.nodeid, 0);
+	assert_int_equal(entry.entry_valid, 0xffffffff);
+	close_store(fake, &store, service);
+}
+
+static void listing_is_refused_unless_allowed(void **state)
+{
+	CLEANUP(buf_release) struct buf got = BUF_INIT;
+	struct path_info_service *service;
+	struct fuse_init_out init;
+	struct fake_store store;
+	struct fake *fake = open_store(&store, &service, false, &init);
+
+	(void)state;
+	assert_int_equal(fake_read(fake, FUSE_READDIR, 1, 0, 4096, &got), -EPERM);
+	assert_int_equal(fake_read(fake, FUSE_READDIRPLUS, 1, 0, 4096, &got), -EPERM);
+	assert_int_equal(got.len, 0);
+	close_store(fake, &store, service);
+}
+
+static void listing(void **state)
+{
+	struct path_info_service *service;
+	struct fuse_init_out init;
+	struct fake_store store;
+	struct fake *fake = open_store(&store, &service, true, &init);
+	struct node node = fake_file(&store, "", "hi", 2, false);
+
+	(void)state;
+	for (int i = 255; i >= 0; i--)
+		put(service, (uint8_t)i, "some-name", &node);
+	for (uint32_t size = 200; size < 20000; size = size * 2 + 1) {
+		uint64_t offset = 0;
+		int count = 0;
+
+		for (;;) {
+			CLEANUP(buf_release) struct buf got = BUF_INIT;
+			size_t at = 0;
+
+			assert_int_equal(fake_read(fake, FUSE_READDIR, 1, offset, size, &got), 0);
+			if (got.len == 0)
+				break;
+			while (at < got.len) {
+				struct fuse_dirent dirent;
+				AUTO_FREE char *expected = NULL;
+
+				memcpy(&dirent, got.ptr + at, sizeof(dirent));
+				if (count >= 2)
+					expected = basename_of((uint8_t)(count - 2), "some-name");
+				else
+					expected = mem_strdup(count ? ".." : ".");
+				assert_view_equal(
+					view_of(got.ptr + at + sizeof(dirent), dirent.namelen),
+					view_of_string(expected));
+				assert_true(dirent.off > offset);
+				assert_true(dirent.off < UINT64_C(1) << 63);
+				offset = dirent.off;
+				at += FUSE_REC_ALIGN(sizeof(dirent) + dirent.namelen);
+				count++;
+			}
+		}
+		assert_int_equal(count, 258);
+	}
+	close_store(fake, &store, service);
+}
+
+static void root_moves_with_the_set(void **state)
+{
+	struct path_info_service *service;
+	struct fuse_attr_out before, same, after;
+	struct fuse_init_out init;
+	struct fake_store store;
+	struct fake *fake = open_store(&store, &service, true, &init);
+	struct node node = fake_file(&store, "", "hi", 2, false);
+
+	(void)state;
+	assert_int_equal(fake_getattr(fake, 1, &before), 0);
+	assert_int_equal(before.attr_valid, 0);
+	assert_int_equal(fake_getattr(fake, 1, &same), 0);
+	assert_int_equal(before.attr.mtime, same.attr.mtime);
+	assert_int_equal(before.attr.mtimensec, same.attr.mtimensec);
+	put(service, 1, "new", &node);
+	assert_int_equal(fake_getattr(fake, 1, &after), 0);
+	assert_true(after.attr.mtime > before.attr.mtime ||
+		    after.attr.mtimensec > before.attr.mtimensec);
+	close_store(fake, &store, service);
+}
+
+static void explicit_list(void **state)
+{
+	struct fake_store store;
+	struct node nodes[2];
+	struct roots *roots;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	fake_store_open(&store);
+	nodes[0] = fake_file(&store, "same", "1", 1, false);
+	nodes[1] = fake_file(&store, "same", "2", 1, false);
+	assert_rc(RC_INVALID, roots_list_new(nodes, 2, &roots, &err), &err);
+	assert_null(roots);
+	nodes[1].name = view_of_string("a/b");
+	assert_rc(RC_INVALID, roots_list_new(nodes, 2, &roots, &err), &err);
+	fake_store_close(&store);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(lookups),
+		cmocka_unit_test(listing_is_refused_unless_allowed),
+		cmocka_unit_test(listing),
+		cmocka_unit_test(root_moves_with_the_set),
+		cmocka_unit_test(explicit_list),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
