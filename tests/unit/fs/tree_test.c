@@ -67,7 +67,7 @@ static void store_tree(struct tree *tree)
 	struct directory *top;
 	struct node *nodes = mem_array(tree->count, sizeof(*nodes));
 	struct directory *all[MAX_DIRECTORIES + 1];
-	char names[MAX_DIRECTORIES][16];
+	char names[MAX_DIRECTORIES][24];
 
 	for (size_t i = 0; i < tree->count; i++) {
 		snprintf(names[i], sizeof(names[i]), "%04zu", i);
