@@ -1,31 +1,25 @@
 /*
- * The first stage of an import: from a walk to blocks. Writes the NAR's framing into the block,
- * leaves room for the content of small files, and reads and cuts the large ones itself: one
- * thread, in NAR order. That is fast enough (reading, cutting and BLAKE3 together pass 1.5 GB/s,
- * as does the one SHA-256 chain of the NAR), and it keeps the order in which memory is taken that
- * of the sequence.
+ * Blocks from nodes. One thread fills, in the order of the sequence: that is fast enough (reading,
+ * cutting and BLAKE3 together pass 1.5 GB/s, as does the one SHA-256 chain of the NAR), and it
+ * keeps the order in which memory is taken that of the sequence.
  */
-#include <errno.h>
-#include <fcntl.h>
+#include "transfer/tree_fill.h"
+
 #include <string.h>
-#include <unistd.h>
 
 #include "base/mem.h"
 #include "castore/chunker.h"
 #include "castore/digest.h"
 #include "nix/nar_writer.h"
-#include "transfer/tree_pipe.h"
 
-struct fill {
-	struct tree_pipe *pipe;
-	struct tree_block
-		*block;     /* being filled; NULL after a failure of the pipe, or before any */
-	struct buf framing; /* not yet in a block */
-	struct buf carry;   /* of a large file: what did not make a chunk in its block */
-	size_t depth;
-};
+void tree_fill_init(struct tree_fill *fill, struct tree_pipe *pipe, bool bare)
+{
+	*fill = (struct tree_fill){ .pipe = pipe, .bare = bare };
+	if (!bare)
+		nar_begin(&fill->framing);
+}
 
-static void publish(struct fill *fill)
+void tree_fill_flush(struct tree_fill *fill)
 {
 	if (!fill->block)
 		return;
@@ -36,21 +30,21 @@ static void publish(struct fill *fill)
 }
 
 /* A block with room for the framing that waits and `more` bytes after it, one entry and `text`
- * bytes of names. False: the import failed. */
-static bool make_room(struct fill *fill, size_t more)
+ * bytes of names. */
+static bool make_room(struct tree_fill *fill, size_t more)
 {
 	size_t need = fill->framing.len + more;
 	struct tree_block *block = fill->block;
 
 	if (block && (block->size - block->len < need || block->entry_count == TREE_ENTRIES_MAX ||
 		      block->content >= TREE_BLOCK_FULL || block->dir_count >= TREE_DIRS_MAX))
-		publish(fill);
+		tree_fill_flush(fill);
 	if (!fill->block)
 		fill->block = tree_pipe_new_block(fill->pipe, need);
 	return fill->block != NULL;
 }
 
-static void write_framing(struct fill *fill)
+static void write_framing(struct tree_fill *fill)
 {
 	struct tree_block *block = fill->block;
 
@@ -69,7 +63,8 @@ static uint32_t add_text(struct tree_block *block, struct view text)
 }
 
 /* make_room has been called. */
-static struct tree_entry *new_entry(struct fill *fill, enum tree_entry_kind kind, struct view name)
+static struct tree_entry *new_entry(struct tree_fill *fill, enum tree_entry_kind kind,
+				    struct view name)
 {
 	struct tree_entry *entry = &fill->block->entries[fill->block->entry_count++];
 
@@ -78,144 +73,121 @@ static struct tree_entry *new_entry(struct fill *fill, enum tree_entry_kind kind
 	return entry;
 }
 
-static bool fill_directory(struct fill *fill, const struct tree_walk_event *event)
-{
-	bool begin = event->kind == TREE_WALK_DIRECTORY;
+/* ---- Directories and symlinks ---- */
 
-	atomic_fetch_add_explicit(&fill->pipe->directories, begin ? 1 : 0, memory_order_relaxed);
-	if (begin) {
-		if (fill->depth++ > 0)
-			nar_entry_begin(&fill->framing, event->name);
-		nar_directory_begin(&fill->framing);
-	} else {
-		nar_directory_end(&fill->framing);
-		if (--fill->depth > 0)
-			nar_entry_end(&fill->framing);
-	}
+bool tree_fill_directory(struct tree_fill *fill, struct view name)
+{
+	atomic_fetch_add_explicit(&fill->pipe->directories, 1, memory_order_relaxed);
+	if (fill->depth++ > 0)
+		nar_entry_begin(&fill->framing, name);
+	nar_directory_begin(&fill->framing);
 	if (!make_room(fill, 0))
 		return false;
 	write_framing(fill);
-	new_entry(fill, begin ? TREE_ENTRY_BEGIN : TREE_ENTRY_END, event->name);
+	new_entry(fill, TREE_ENTRY_BEGIN, name);
 	return true;
 }
 
-static bool fill_symlink(struct fill *fill, const struct tree_walk_event *event)
+bool tree_fill_directory_end(struct tree_fill *fill)
+{
+	nar_directory_end(&fill->framing);
+	if (--fill->depth > 0)
+		nar_entry_end(&fill->framing);
+	if (!make_room(fill, 0))
+		return false;
+	write_framing(fill);
+	new_entry(fill, TREE_ENTRY_END, view_of(NULL, 0));
+	return true;
+}
+
+bool tree_fill_symlink(struct tree_fill *fill, struct view name, struct view target)
 {
 	struct tree_entry *entry;
 
 	atomic_fetch_add_explicit(&fill->pipe->symlinks, 1, memory_order_relaxed);
 	if (fill->depth > 0)
-		nar_entry_begin(&fill->framing, event->name);
-	nar_symlink(&fill->framing, event->target);
+		nar_entry_begin(&fill->framing, name);
+	nar_symlink(&fill->framing, target);
 	if (fill->depth > 0)
 		nar_entry_end(&fill->framing);
 	if (!make_room(fill, 0))
 		return false;
 	write_framing(fill);
-	entry = new_entry(fill, TREE_ENTRY_SYMLINK, event->name);
-	entry->target_at = add_text(fill->block, event->target);
-	entry->target_len = (uint32_t)event->target.len;
+	entry = new_entry(fill, TREE_ENTRY_SYMLINK, name);
+	entry->target_at = add_text(fill->block, target);
+	entry->target_len = (uint32_t)target.len;
 	return true;
 }
 
-/* Padding and what closes a file; goes out with the next framing. */
-static void close_file(struct fill *fill, uint64_t size)
+/* ---- Files ---- */
+
+static void begin_file(struct tree_fill *fill, const struct tree_fill_file *file)
 {
+	atomic_fetch_add_explicit(&fill->pipe->files, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&fill->pipe->bytes, file->size, memory_order_relaxed);
+	if (fill->bare)
+		return;
+	if (fill->depth > 0)
+		nar_entry_begin(&fill->framing, file->name);
+	nar_file_begin(&fill->framing, file->executable, file->size);
+}
+
+/* Padding and what closes a file; goes out with the next framing. */
+static void end_file(struct tree_fill *fill, uint64_t size)
+{
+	if (fill->bare)
+		return;
 	nar_file_end(&fill->framing, size);
 	if (fill->depth > 0)
 		nar_entry_end(&fill->framing);
 }
 
-static bool fill_small(struct fill *fill, const struct tree_walk_event *event)
+static void describe(struct tree_entry *entry, const struct tree_fill_file *file)
+{
+	entry->executable = file->executable;
+	entry->stat = file->stat;
+	entry->size = file->size;
+}
+
+bool tree_fill_small(struct tree_fill *fill, const struct tree_fill_file *file,
+		     struct tree_entry **out)
 {
 	struct tree_block *block;
-	struct tree_entry *entry;
 
-	if (!make_room(fill, (size_t)event->stat.size))
+	*out = NULL;
+	begin_file(fill, file);
+	if (!make_room(fill, (size_t)file->size))
 		return false;
 	block = fill->block;
 	write_framing(fill);
-	entry = new_entry(fill, TREE_ENTRY_FILE, event->name);
-	entry->executable = event->executable;
-	entry->quiet = event->quiet;
-	entry->open_at = add_text(block, view_of(event->open_name, strlen(event->open_name) + 1));
-	entry->stat = event->stat;
-	entry->size = event->stat.size;
-	entry->at = block->len;
-	entry->dir = tree_dir_ref(event->dir);
-	if (event->dir != block->last_dir) {
-		block->last_dir = event->dir;
-		block->dir_count++;
-	}
-	block->len += (size_t)event->stat.size;
-	block->content += (size_t)event->stat.size;
-	block->needs_load = true;
+	*out = new_entry(fill, TREE_ENTRY_FILE, file->name);
+	describe(*out, file);
+	(*out)->at = block->len;
+	block->len += (size_t)file->size;
+	block->content += (size_t)file->size;
+	end_file(fill, file->size);
 	return true;
 }
 
-/* ---- Large files ---- */
-
 struct large {
-	const struct tree_walk_event *event;
-	int fd;
-	uint64_t read; /* so far */
+	const struct tree_fill_file *file;
+	tree_fill_read *read;
+	void *context;
+	uint64_t done; /* read so far */
 	struct chunker chunker;
 	struct hasher hasher;
 };
 
-static enum rc read_exactly(struct fill *fill, struct large *large, void *out, size_t len,
-			    struct err *err)
+/* Cuts what lies in the block from `at` to `end`, but for a rest that may become longer; that goes
+ * to carry. */
+static void cut(struct tree_fill *fill, struct large *large, struct tree_entry *entry, size_t at,
+		size_t end)
 {
-	size_t done = 0;
-
-	while (done < len) {
-		ssize_t got = pread(large->fd, (char *)out + done, len - done,
-				    (off_t)(large->read + done));
-
-		if (got < 0 && errno == EINTR)
-			continue;
-		if (got < 0)
-			return tree_file_errno(large->event->dir, large->event->open_name, errno,
-					       err);
-		if (got == 0)
-			return tree_file_changed(large->event->dir, large->event->open_name, err);
-		done += (size_t)got;
-	}
-	hasher_update(&large->hasher, out, len);
-	large->read += len;
-	atomic_fetch_add_explicit(&fill->pipe->bytes_read, len, memory_order_relaxed);
-	return RC_OK;
-}
-
-/* Fills the block with the next bytes of the file and cuts chunks from them; what is left over goes
- * to carry. *stopped: the pipe failed. */
-static enum rc fill_part(struct fill *fill, struct large *large, bool *stopped, struct err *err)
-{
-	uint64_t left = large->event->stat.size - large->read + fill->carry.len;
+	struct tree_block *block = fill->block;
 	size_t limit = chunker_limit(&large->chunker);
-	size_t at, end, want;
-	struct tree_entry *entry;
-	struct tree_block *block;
-	enum rc rc;
 
-	*stopped = !make_room(fill, left < limit ? (size_t)left : limit);
-	if (*stopped)
-		return RC_OK;
-	block = fill->block;
-	write_framing(fill);
-	at = block->len;
-	end = block->size - at < left ? block->size : at + (size_t)left;
-	if (fill->carry.len > 0)
-		memcpy(block->bytes + at, fill->carry.ptr, fill->carry.len);
-	want = end - at - fill->carry.len;
-	rc = read_exactly(fill, large, block->bytes + at + fill->carry.len, want, err);
-	if (rc != RC_OK)
-		return rc;
-	buf_clear(&fill->carry);
-
-	entry = new_entry(fill, TREE_ENTRY_PART, large->event->name);
 	entry->first_chunk = block->chunk_count;
-	while (at < end && (end - at >= limit || large->read == large->event->stat.size)) {
+	while (at < end && (end - at >= limit || large->done == large->file->size)) {
 		size_t len = chunker_cut(&large->chunker, view_of(block->bytes + at, end - at));
 
 		tree_block_new_chunk(block, at, len);
@@ -227,110 +199,78 @@ static enum rc fill_part(struct fill *fill, struct large *large, bool *stopped, 
 		buf_append(&fill->carry, block->bytes + at, end - at);
 	block->content += at - block->len;
 	block->len = at;
-	if (large->read == large->event->stat.size && fill->carry.len == 0) {
+}
+
+/* Fills the block with the next bytes of the file and cuts chunks from them. */
+static enum rc fill_part(struct tree_fill *fill, struct large *large, bool *stopped,
+			 struct err *err)
+{
+	uint64_t left = large->file->size - large->done + fill->carry.len;
+	size_t limit = chunker_limit(&large->chunker);
+	struct tree_entry *entry;
+	struct tree_block *block;
+	size_t at, end, fresh;
+	enum rc rc;
+
+	*stopped = !make_room(fill, left < limit ? (size_t)left : limit);
+	if (*stopped)
+		return RC_OK;
+	block = fill->block;
+	write_framing(fill);
+	at = block->len;
+	end = block->size - at < left ? block->size : at + (size_t)left;
+	if (fill->carry.len > 0)
+		memcpy(block->bytes + at, fill->carry.ptr, fill->carry.len);
+	fresh = at + fill->carry.len;
+	rc = large->read(large->context, block->bytes + fresh, end - fresh, err);
+	if (rc != RC_OK)
+		return rc;
+	hasher_update(&large->hasher, block->bytes + fresh, end - fresh);
+	large->done += end - fresh;
+	atomic_fetch_add_explicit(&fill->pipe->bytes_read, end - fresh, memory_order_relaxed);
+	buf_clear(&fill->carry);
+
+	entry = new_entry(fill, TREE_ENTRY_PART, large->file->name);
+	cut(fill, large, entry, at, end);
+	if (large->done == large->file->size && fill->carry.len == 0) {
 		entry->last = true;
-		entry->executable = large->event->executable;
-		entry->stat = large->event->stat;
-		entry->size = large->event->stat.size;
+		describe(entry, large->file);
 		entry->digest = hasher_final(&large->hasher);
 	}
 	return RC_OK;
 }
 
-static enum rc fill_large(struct fill *fill, const struct tree_walk_event *event, bool *stopped,
-			  struct err *err)
+enum rc tree_fill_large(struct tree_fill *fill, const struct tree_fill_file *file,
+			tree_fill_read *read, void *context, bool *stopped, struct err *err)
 {
-	struct large large = { .event = event, .fd = -1 };
-	int fd AUTO_FD = -1;
-	enum rc rc = tree_file_open(event->dir, event->open_name, event->quiet, &fd, err);
+	struct large large = { .file = file, .read = read, .context = context };
 
-	if (rc == RC_OK)
-		rc = tree_file_check(event->dir, event->open_name, fd, &event->stat, err);
-	if (rc != RC_OK)
-		return rc;
-	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	large.fd = fd;
+	*stopped = false;
+	begin_file(fill, file);
 	chunker_init(&large.chunker);
 	hasher_init(&large.hasher);
-	while (large.read < event->stat.size || fill->carry.len > 0) {
-		rc = fill_part(fill, &large, stopped, err);
+	while (large.done < file->size || fill->carry.len > 0) {
+		enum rc rc = fill_part(fill, &large, stopped, err);
+
 		if (rc != RC_OK || *stopped)
 			return rc;
 	}
-	return tree_file_check(event->dir, event->open_name, fd, &event->stat, err);
-}
-
-static enum rc fill_file(struct fill *fill, const struct tree_walk_event *event, bool *stopped,
-			 struct err *err)
-{
-	uint64_t size = event->stat.size;
-	enum rc rc = RC_OK;
-
-	atomic_fetch_add_explicit(&fill->pipe->files, 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&fill->pipe->bytes, size, memory_order_relaxed);
-	if (fill->depth > 0)
-		nar_entry_begin(&fill->framing, event->name);
-	nar_file_begin(&fill->framing, event->executable, size);
-	if (size <= TREE_FILE_SMALL)
-		*stopped = !fill_small(fill, event);
-	else
-		rc = fill_large(fill, event, stopped, err);
-	close_file(fill, size);
-	return rc;
-}
-
-/* ---- The stage ---- */
-
-static enum rc fill_event(struct fill *fill, const struct tree_walk_event *event, bool *stopped,
-			  struct err *err)
-{
-	switch (event->kind) {
-	case TREE_WALK_DIRECTORY:
-	case TREE_WALK_DIRECTORY_END:
-		*stopped = !fill_directory(fill, event);
-		return RC_OK;
-	case TREE_WALK_SYMLINK:
-		*stopped = !fill_symlink(fill, event);
-		return RC_OK;
-	case TREE_WALK_FILE:
-		return fill_file(fill, event, stopped, err);
-	case TREE_WALK_END:
-		break;
-	}
-	/* What is left of the framing. */
-	*stopped = !make_room(fill, 0);
-	if (!*stopped) {
-		write_framing(fill);
-		publish(fill);
-	}
+	end_file(fill, file->size);
 	return RC_OK;
 }
 
-void tree_fill(struct tree_pipe *pipe)
-{
-	struct fill fill = { .pipe = pipe };
-	struct err err = ERR_INIT;
-	struct tree_walk_event event = { .kind = TREE_WALK_DIRECTORY };
-	bool stopped = false;
-	enum rc rc = RC_OK;
+/* ---- The end ---- */
 
-	nar_begin(&fill.framing);
-	while (event.kind != TREE_WALK_END && !stopped && rc == RC_OK) {
-		if (tree_walk_open_dirs(pipe->walk) >= pipe->descriptors_max) {
-			publish(&fill);
-			if (!tree_pipe_wait_dirs(pipe))
-				break;
-		}
-		rc = tree_walk_next(pipe->walk, &event, &err);
-		if (rc == RC_OK)
-			rc = fill_event(&fill, &event, &stopped, &err);
-	}
+void tree_fill_finish(struct tree_fill *fill, enum rc rc, const struct err *err)
+{
 	if (rc != RC_OK)
-		tree_pipe_fail(pipe, rc, &err);
-	/* A block that did not go on its way goes back with the others. */
-	if (fill.block)
-		tree_pipe_publish(pipe, fill.block);
-	tree_pipe_complete(pipe);
-	buf_release(&fill.framing);
-	buf_release(&fill.carry);
+		tree_pipe_fail(fill->pipe, rc, err);
+	else if (fill->framing.len > 0 && make_room(fill, 0))
+		write_framing(fill);
+	/* Also a block that will not be used goes back with the others. */
+	if (fill->block)
+		tree_pipe_publish(fill->pipe, fill->block);
+	tree_pipe_complete(fill->pipe);
+	buf_release(&fill->framing);
+	buf_release(&fill->carry);
 }

@@ -21,6 +21,7 @@
 #include "transfer/tree_build.h"
 #include "transfer/tree_collect.h"
 #include "transfer/tree_pipe.h"
+#include "transfer/tree_scan.h"
 #include "transfer/tree_walk.h"
 
 /* Blobs that the store is asked for at once. */
@@ -219,7 +220,8 @@ static enum rc run_pipeline(struct import *import, struct tree_build *build,
 		rc = tree_walk_new(import->path, &walk, err);
 	if (rc != RC_OK)
 		return rc;
-	tree_pipe_init(&pipe, op, batch, walk, import->options->threads, import->options->memory);
+	tree_pipe_init(&pipe, op, batch, tree_scan(walk), import->options->threads,
+		       import->options->memory);
 	tree_pipe_start(&pipe);
 	rc = tree_collect(&pipe, build, cache, &import->report, &import->stats, err);
 	if (rc == RC_OK)

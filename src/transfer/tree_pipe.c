@@ -144,6 +144,7 @@ void tree_pipe_publish(struct tree_pipe *pipe, struct tree_block *block)
 {
 	pthread_mutex_lock(&pipe->lock);
 	pipe->ring[pipe->filled++ & pipe->mask] = block;
+	block->hashed = pipe->source.bare;
 	if (block->needs_load) {
 		pthread_cond_signal(&pipe->load_cond);
 	} else {
@@ -162,14 +163,14 @@ void tree_pipe_complete(struct tree_pipe *pipe)
 	pthread_mutex_unlock(&pipe->lock);
 }
 
-bool tree_pipe_wait_dirs(struct tree_pipe *pipe)
+bool tree_pipe_wait_dirs(struct tree_pipe *pipe, const struct tree_walk *walk)
 {
 	bool well;
 
-	if (tree_walk_open_dirs(pipe->walk) < pipe->descriptors_max)
+	if (tree_walk_open_dirs(walk) < pipe->descriptors_max)
 		return true;
 	pthread_mutex_lock(&pipe->lock);
-	while (!pipe->failed && tree_walk_open_dirs(pipe->walk) >= pipe->descriptors_max)
+	while (!pipe->failed && tree_walk_open_dirs(walk) >= pipe->descriptors_max)
 		pthread_cond_wait(&pipe->fill_cond, &pipe->lock);
 	well = !pipe->failed;
 	pthread_mutex_unlock(&pipe->lock);
@@ -178,7 +179,9 @@ bool tree_pipe_wait_dirs(struct tree_pipe *pipe)
 
 static void *fill_main(void *arg)
 {
-	tree_fill(arg);
+	struct tree_pipe *pipe = arg;
+
+	pipe->source.fill(pipe, pipe->source.context);
 	return NULL;
 }
 
@@ -409,7 +412,7 @@ void tree_pipe_recycle(struct tree_pipe *pipe, struct tree_block *block)
 /* ---- Life ---- */
 
 void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_batch *batch,
-		    struct tree_walk *walk, unsigned threads, size_t memory)
+		    struct tree_source source, unsigned threads, size_t memory)
 {
 	struct rlimit limit;
 	pthread_condattr_t attr;
@@ -418,10 +421,10 @@ void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_bat
 	memset(pipe, 0, sizeof(*pipe));
 	pipe->op = op;
 	pipe->batch = batch;
-	pipe->walk = walk;
+	pipe->source = source;
 	pipe->memory = memory ? memory : TREE_MEMORY_DEFAULT;
 	pipe->encode_threads = threads ? threads : thread_cpus();
-	pipe->load_threads = LOAD_THREADS;
+	pipe->load_threads = source.loads ? LOAD_THREADS : 0;
 	pipe->descriptors_max = 256;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < pipe->descriptors_max)
 		pipe->descriptors_max = (unsigned)limit.rlim_cur / 4;
@@ -452,7 +455,8 @@ void tree_pipe_start(struct tree_pipe *pipe)
 		mem_array(pipe->load_threads + pipe->encode_threads + 2, sizeof(*pipe->threads));
 	thread = pipe->threads;
 	*thread++ = thread_start("import-fill", fill_main, pipe);
-	*thread++ = thread_start("import-hash", hash_main, pipe);
+	if (!pipe->source.bare)
+		*thread++ = thread_start("import-hash", hash_main, pipe);
 	for (unsigned i = 0; i < pipe->load_threads; i++)
 		*thread++ = thread_start("import-load", load_main, pipe);
 	for (unsigned i = 0; i < pipe->encode_threads; i++)

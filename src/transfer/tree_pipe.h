@@ -2,12 +2,12 @@
  * The pipeline of an import. A tree becomes a sequence of blocks: stretches of its NAR of about a
  * megabyte, in order, each with a list of what the stretch holds. A block goes through
  *
- *	fill      one thread: walks the tree, writes the framing, leaves room for small files,
- *	          reads and cuts large ones (tree_fill.c)
- *	load      many threads, for they wait for the disk: read the small files into their room
- *	hash      one thread, in order: SHA-256 of the block's bytes, which is that of the NAR
- *	encode    as many threads as processors: cut, hash and compress the chunks
- *	collect   one thread, in order: adds chunks, blobs and directories (tree_collect.c)
+ *	fill      one thread: takes the tree from its source (tree_scan.c: a walk; nar_import.c: a
+ *	          NAR), writes the framing, leaves room for small files, cuts large ones
+ *(tree_fill.c) load      many threads, for they wait for the disk: read the small files into their
+ *room hash      one thread, in order: SHA-256 of the block's bytes, which is that of the NAR encode
+ *as many threads as processors: cut, hash and compress the chunks collect   one thread, in order:
+ *adds chunks, blobs and directories (tree_collect.c)
  *
  * and is then used again. The memory of all blocks is bounded, so the stages wait for each other;
  * only `fill` takes memory, and it does so in the order in which `collect` gives it back, so no
@@ -35,7 +35,7 @@ enum {
 	TREE_BLOCK_SIZE = 2 << 20,
 	/* Content after which a block goes on its way. */
 	TREE_BLOCK_FULL = 1 << 20,
-	/* Files up to this are read by `load`, into one block; larger ones are cut by `fill`. */
+	/* Files up to this lie in one block, and are cut by `encode`; larger ones by `fill`. */
 	TREE_FILE_SMALL = 1 << 20,
 	TREE_ENTRIES_MAX = 512,
 	/* Different directories in a block; bounds descriptors. */
@@ -87,11 +87,22 @@ struct tree_block {
 	bool load_taken, loaded, encode_taken, encoded, hashed;
 };
 
+struct tree_pipe;
+
+/* Where a tree comes from. */
+struct tree_source {
+	/* The `fill` stage, in a thread of its own; ends with tree_fill_finish. */
+	void (*fill)(struct tree_pipe *pipe, void *context);
+	void *context;
+	bool loads; /* leaves work to `load` */
+	bool bare;  /* brings no NAR, but blobs alone: nothing to hash */
+};
+
 struct tree_pipe {
 	/* Constant. */
 	const struct op *op; /* its cancel flag is looked at by `collect` alone, and by backends */
 	struct blob_batch *batch;
-	struct tree_walk *walk;
+	struct tree_source source;
 	size_t memory;
 	unsigned descriptors_max;
 	unsigned load_threads, encode_threads;
@@ -121,7 +132,7 @@ struct tree_pipe {
 
 /* memory 0: the default. */
 void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_batch *batch,
-		    struct tree_walk *walk, unsigned threads, size_t memory);
+		    struct tree_source source, unsigned threads, size_t memory);
 void tree_pipe_start(struct tree_pipe *pipe);
 /* Stops what still runs, waits for it, frees everything. */
 void tree_pipe_release(struct tree_pipe *pipe);
@@ -133,7 +144,7 @@ struct tree_block *tree_pipe_new_block(struct tree_pipe *pipe, size_t size);
 void tree_pipe_publish(struct tree_pipe *pipe, struct tree_block *block);
 void tree_pipe_complete(struct tree_pipe *pipe);
 /* Waits until few enough directories are open. False: the import failed. */
-bool tree_pipe_wait_dirs(struct tree_pipe *pipe);
+bool tree_pipe_wait_dirs(struct tree_pipe *pipe, const struct tree_walk *walk);
 
 /* For `collect`. RC_OK with NULL: that was all. RC_OK without a block but with *tick set: nothing
  * new for a tenth of a second. */
@@ -145,7 +156,6 @@ void tree_pipe_recycle(struct tree_pipe *pipe, struct tree_block *block);
 enum rc tree_pipe_finish(struct tree_pipe *pipe, struct nar_facts *facts, struct err *err) MUST_USE;
 
 /* The stages. */
-void tree_fill(struct tree_pipe *pipe); /* tree_fill.c */
 enum rc tree_load(struct tree_pipe *pipe, struct tree_block *block,
 		  struct err *err); /* tree_load.c */
 enum rc tree_encode(struct tree_pipe *pipe, struct tree_block *block,
