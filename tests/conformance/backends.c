@@ -3,8 +3,11 @@
 
 #include "base/mem.h"
 #include "service/blob/files.h"
+#include "service/blob/local.h"
 #include "service/blob/memory.h"
+#include "service/directory/local.h"
 #include "service/directory/memory.h"
+#include "service/path_info/local.h"
 #include "service/path_info/memory.h"
 #ifdef CASTOR_WITH_GRPC
 #include "server/store_rpc.h"
@@ -76,9 +79,53 @@ static void close_grpc(void)
 }
 #endif
 
+static enum rc open_local_as(const char *dir, const struct local_policy *policy,
+			     struct services *out, struct err *err)
+{
+	struct local_store *store;
+	enum rc rc = local_store_open(dir, policy, &store, err);
+
+	if (rc != RC_OK)
+		return rc;
+	*out = (struct services){
+		.blobs = blob_local_new(store),
+		.directories = directory_local_new(store),
+		.path_infos = path_info_local_new(store),
+		.nar_facts = nar_facts_local_new(store),
+	};
+	local_store_unref(store);
+	return RC_OK;
+}
+
+static enum rc open_local(const char *dir, struct services *out, struct err *err)
+{
+	return open_local_as(dir, NULL, out, err);
+}
+
+static enum rc open_local_plain(const char *dir, struct services *out, struct err *err)
+{
+	static const struct local_policy policy = { .compression = LOCAL_COMPRESSION_NONE };
+
+	return open_local_as(dir, &policy, out, err);
+}
+
+static enum rc open_local_raw(const char *dir, struct services *out, struct err *err)
+{
+	static const struct local_policy policy = {
+		.compression = LOCAL_COMPRESSION_ZSTD,
+		.level = 1,
+		.raw_files = 256 << 10,
+	};
+
+	return open_local_as(dir, &policy, out, err);
+}
+
 const struct backend backends[] = {
 	{ "memory", .persistent = false, open_memory },
 	{ "files", .persistent = true, open_files },
+	{ "local", .persistent = true, open_local },
+	{ "local, not compressed", .persistent = true, open_local_plain },
+	{ "local, raw files", .persistent = true, open_local_raw },
 #ifdef CASTOR_WITH_GRPC
 	{ "grpc", .persistent = false, open_grpc, close_grpc },
 #endif

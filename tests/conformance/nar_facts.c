@@ -64,8 +64,8 @@ static void put_and_get(struct fixture *fixture)
 		struct node node = node_of(i);
 
 		check(store, &node, i);
-		put(store, &node, i + 1); /* replaces */
-		check(store, &node, i + 1);
+		put(store, &node, i); /* once more: the facts of a node never change */
+		check(store, &node, i);
 	}
 }
 

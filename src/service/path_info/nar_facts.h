@@ -28,6 +28,7 @@ struct nar_facts_store_ops {
 	/* RC_NOT_FOUND. The node's name plays no part. */
 	enum rc (*get)(struct nar_facts_store *store, const struct op *op, const struct node *node,
 		       struct nar_facts *out, struct err *err);
+	/* A node's facts never change: a backend may keep the ones that it has. */
 	enum rc (*put)(struct nar_facts_store *store, const struct op *op, const struct node *node,
 		       const struct nar_facts *facts, struct err *err);
 };
