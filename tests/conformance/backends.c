@@ -10,7 +10,7 @@
 #include "service/path_info/local.h"
 #include "service/path_info/memory.h"
 #ifdef CASTOR_WITH_GRPC
-#include "server/store_rpc.h"
+#include "double/daemon.h"
 #include "service/blob/grpc.h"
 #include "service/directory/grpc.h"
 #include "service/path_info/grpc.h"
@@ -36,31 +36,19 @@ static enum rc open_files(const char *dir, struct services *out, struct err *err
 
 #ifdef CASTOR_WITH_GRPC
 /* A real server on a socket, over services in memory. */
-static struct rpc_server *server;
-static struct store_rpc served;
+static struct daemon server;
 
 static enum rc open_grpc(const char *dir, struct services *out, struct err *err)
 {
-	char *socket AUTO_FREE = mem_printf("%s/socket", dir);
-	char *address AUTO_FREE = mem_printf("grpc+unix://%s", socket);
-	struct url url CLEANUP(url_release) = { 0 };
+	struct services memory;
 	struct rpc_channel *channel;
 	enum rc rc;
 
-	served = (struct store_rpc){ .allow_incomplete = true, .allow_list = true };
-	rc = open_memory(dir, &served.services, err);
+	rc = open_memory(dir, &memory, err);
 	if (rc == RC_OK)
-		rc = rpc_server_new(&(struct rpc_server_options){ 0 }, &server, err);
-	if (rc != RC_OK)
-		return rc;
-	store_rpc_register(server, &served);
-	rc = rpc_server_listen(server, socket, NULL, err);
-	if (rc != RC_OK)
-		return rc;
-	rpc_server_start(server);
-	rc = url_parse(address, &url, err);
+		rc = daemon_start(&server, dir, &memory, &(struct rpc_server_options){ 0 }, err);
 	if (rc == RC_OK)
-		rc = rpc_channel_open(&url, &channel, err);
+		rc = daemon_connect(&server, "", &channel, err);
 	if (rc != RC_OK)
 		return rc;
 	/* Its NAR facts are computed by the server: nothing that a put could change. */
@@ -73,9 +61,7 @@ static enum rc open_grpc(const char *dir, struct services *out, struct err *err)
 
 static void close_grpc(void)
 {
-	rpc_server_stop(server, 0);
-	rpc_server_free(server);
-	services_release(&served.services);
+	daemon_stop(&server);
 }
 #endif
 
