@@ -37,6 +37,8 @@ enum {
 #define FILE_MAX  (UINT64_C(256) << 20)
 #define TOTAL_MAX (UINT64_C(1) << 30)
 
+int stat_cache_age_s = 60;
+
 /* ---- The directory ---- */
 
 /* Where it is; NULL: nowhere. */
@@ -265,7 +267,7 @@ struct stat_cache_writer *stat_cache_create(const struct tree_stat *root)
 	writer->dirfd = dirfd;
 	writer->fd = fd;
 	clock_gettime(CLOCK_REALTIME, &writer->old);
-	writer->old.tv_sec -= STAT_CACHE_AGE_S;
+	writer->old.tv_sec -= stat_cache_age_s;
 	hasher_init(&writer->hasher);
 	append(writer, magic, sizeof(magic));
 	return writer;

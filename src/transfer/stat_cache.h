@@ -23,13 +23,15 @@
 #include "castore/digest.h"
 #include "transfer/tree_walk.h"
 
-enum { STAT_CACHE_AGE_S = 60 };
+/* How long ago, in seconds, a file's ctime must be: 60. For tests, which cannot set a ctime. */
+extern int stat_cache_age_s;
 
 /* Reads what was remembered of a tree. One thread. */
 struct stat_cache_reader;
 /* NULL: nothing usable is remembered of the tree whose root has this stat. */
 struct stat_cache_reader *stat_cache_open(const struct tree_stat *root);
-/* The digest of the next file of the walk; false where it is not the file that was there. */
+/* The digest of the next file of the walk; false where it is not the file that was there. To be
+ * believed only once stat_cache_finish has said yes. */
 bool stat_cache_next(struct stat_cache_reader *reader, const struct tree_stat *stat,
 		     struct digest *out);
 /* There are no more files: was all of it seen, and is its checksum right? */

@@ -1,0 +1,384 @@
+/* The stat cache alone, and what an import makes of it. */
+#include "transfer/stat_cache.h"
+
+#include "tree_test_util.h"
+#include "double/double.h"
+#include "transfer/tree_in.h"
+
+/* A cache directory of the test's own, and files that count as old at once. */
+static int private_cache(void **state)
+{
+	char *dir = testing_dir();
+
+	setenv("XDG_CACHE_HOME", dir, 1);
+	stat_cache_age_s = -10;
+	*state = dir;
+	return 0;
+}
+
+static int remove_cache(void **state)
+{
+	char *dir = *state;
+
+	testing_dir_cleanup(&dir);
+	return 0;
+}
+
+static char *trees_path(void **state)
+{
+	return mem_printf("%s/castor/trees", (const char *)*state);
+}
+
+/* The names in the cache; none where it is not there. */
+static size_t count_trees(void **state, char name[NAME_MAX + 1])
+{
+	char *path AUTO_FREE = trees_path(state);
+	DIR *dir = opendir(path);
+	const struct dirent *d;
+	size_t count = 0;
+
+	while (dir && (d = readdir(dir))) {
+		if (d->d_name[0] == '.')
+			continue;
+		if (name)
+			strcpy(name, d->d_name);
+		count++;
+	}
+	if (dir)
+		closedir(dir);
+	return count;
+}
+
+static struct tree_stat stat_number(uint64_t i)
+{
+	return (struct tree_stat){ .filesystem = 7,
+				   .device = 1,
+				   .inode = i,
+				   .size = i * 3,
+				   .mtime = { .tv_sec = -5, .tv_nsec = (long)i },
+				   .ctime = { .tv_sec = 1000000, .tv_nsec = (long)i } };
+}
+
+static struct digest digest_number(uint64_t i)
+{
+	return digest_of(view_of(&i, sizeof(i)));
+}
+
+static void remember(const struct tree_stat *root, uint64_t count)
+{
+	struct stat_cache_writer *writer = stat_cache_create(root);
+
+	assert_non_null(writer);
+	for (uint64_t i = 0; i < count; i++) {
+		struct tree_stat stat = stat_number(i);
+		struct digest digest = digest_number(i);
+
+		stat_cache_add(writer, &stat, &digest);
+	}
+	stat_cache_commit(writer);
+	stat_cache_free(writer);
+}
+
+/* Does it know `count` files, and no more? */
+static bool recall(const struct tree_stat *root, uint64_t count)
+{
+	struct stat_cache_reader *reader = stat_cache_open(root);
+	bool hit = reader != NULL, equal = true;
+
+	for (uint64_t i = 0; hit && i < count; i++) {
+		struct tree_stat stat = stat_number(i);
+		struct digest digest, expected = digest_number(i);
+
+		hit = stat_cache_next(reader, &stat, &digest);
+		equal = equal && hit && digest_equal(&digest, &expected);
+	}
+	hit = hit && stat_cache_finish(reader);
+	stat_cache_close(reader);
+	assert_true(equal || !hit);
+	return hit;
+}
+
+static void remembers(void **state)
+{
+	static const uint64_t counts[] = { 0, 1, 1023, 1024, 1025, 5000 };
+	struct tree_stat root = stat_number(99), other = stat_number(98);
+
+	for (size_t i = 0; i < ARRAY_LEN(counts); i++) {
+		remember(&root, counts[i]);
+		assert_true(recall(&root, counts[i]));
+		assert_false(recall(&root, counts[i] + 1));
+		if (counts[i] > 0)
+			assert_false(recall(&root, counts[i] - 1));
+	}
+	assert_false(recall(&other, 5000));
+	assert_int_equal(count_trees(state, NULL), 1);
+}
+
+static void every_field_counts(void **state)
+{
+	struct tree_stat root = stat_number(99), file = stat_number(0), changed[7];
+	struct digest digest;
+
+	(void)state;
+	remember(&root, 1);
+	for (size_t i = 0; i < ARRAY_LEN(changed); i++)
+		changed[i] = file;
+	changed[0].filesystem++;
+	changed[1].inode++;
+	changed[2].size++;
+	changed[3].mtime.tv_sec++;
+	changed[4].mtime.tv_nsec++;
+	changed[5].ctime.tv_sec++;
+	changed[6].ctime.tv_nsec++;
+	for (size_t i = 0; i < ARRAY_LEN(changed); i++) {
+		struct stat_cache_reader *reader = stat_cache_open(&root);
+
+		assert_non_null(reader);
+		assert_false(stat_cache_next(reader, &changed[i], &digest));
+		stat_cache_close(reader);
+	}
+	/* The number of a device may change with a reboot. */
+	file.device++;
+	{
+		struct stat_cache_reader *reader = stat_cache_open(&root);
+
+		assert_true(stat_cache_next(reader, &file, &digest));
+		stat_cache_close(reader);
+	}
+}
+
+static void young_files_are_not_remembered(void **state)
+{
+	struct tree_stat root = stat_number(99), young = stat_number(0);
+	struct digest digest = digest_number(0);
+	struct stat_cache_writer *writer;
+
+	stat_cache_age_s = 60;
+	writer = stat_cache_create(&root);
+	clock_gettime(CLOCK_REALTIME, &young.ctime);
+	young.ctime.tv_sec -= 58;
+	stat_cache_add(writer, &young, &digest);
+	stat_cache_commit(writer);
+	stat_cache_free(writer);
+	assert_null(stat_cache_open(&root));
+	assert_int_equal(count_trees(state, NULL), 0);
+
+	writer = stat_cache_create(&root);
+	young.ctime.tv_sec -= 4;
+	stat_cache_add(writer, &young, &digest);
+	stat_cache_commit(writer);
+	stat_cache_free(writer);
+	assert_int_equal(count_trees(state, NULL), 1);
+}
+
+static void damage_is_noticed(void **state)
+{
+	struct tree_stat root = stat_number(99);
+	char name[NAME_MAX + 1];
+	char *trees AUTO_FREE = trees_path(state), *path AUTO_FREE = NULL;
+	struct stat st;
+
+	remember(&root, 100);
+	assert_int_equal(count_trees(state, name), 1);
+	path = mem_printf("%s/%s", trees, name);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	for (off_t at = 0; at < st.st_size; at += 41) {
+		int fd = open(path, O_RDWR);
+		uint8_t byte;
+
+		assert_int_equal(pread(fd, &byte, 1, at), 1);
+		byte ^= 0x10;
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+		assert_false(recall(&root, 100));
+		byte ^= 0x10;
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+		close(fd);
+		assert_true(recall(&root, 100));
+	}
+	for (off_t size = st.st_size - 1; size >= 0; size = size * 9 / 10 - 1) {
+		assert_int_equal(truncate(path, size), 0);
+		assert_false(recall(&root, 100));
+	}
+}
+
+static void only_a_private_directory_is_used(void **state)
+{
+	struct tree_stat root = stat_number(99);
+	char *trees AUTO_FREE = trees_path(state);
+
+	remember(&root, 3);
+	assert_int_equal(chmod(trees, 0755), 0);
+	assert_null(stat_cache_open(&root));
+	assert_null(stat_cache_create(&root));
+	assert_int_equal(chmod(trees, 0700), 0);
+	assert_true(recall(&root, 3));
+}
+
+static void nowhere_to_keep_it(void **state)
+{
+	struct tree_stat root = stat_number(99);
+	char *home = getenv("HOME") ? mem_strdup(getenv("HOME")) : NULL;
+
+	setenv("XDG_CACHE_HOME", "relative", 1);
+	unsetenv("HOME");
+	assert_null(stat_cache_create(&root));
+	assert_null(stat_cache_open(&root));
+	/* A file where the directory should be. */
+	setenv("XDG_CACHE_HOME", *state, 1);
+	tree_test_write(*state, "castor", "x", 1);
+	assert_null(stat_cache_create(&root));
+	assert_null(stat_cache_open(&root));
+	if (home)
+		setenv("HOME", home, 1);
+	free(home);
+}
+
+static void the_oldest_of_too_many_go(void **state)
+{
+	char *trees AUTO_FREE = trees_path(state);
+	struct tree_stat root = stat_number(99);
+	struct stat st;
+
+	remember(&root, 1);
+	for (int i = 0; i < 3; i++) {
+		char *path AUTO_FREE = mem_printf("%s/%d", trees, i);
+		const struct timespec times[2] = { { .tv_sec = 1000 + i }, { .tv_sec = 1000 + i } };
+		int fd = open(path, O_CREAT | O_WRONLY, 0600);
+
+		assert_int_equal(ftruncate(fd, 400 << 20), 0); /* sparse */
+		assert_int_equal(futimens(fd, times), 0);
+		close(fd);
+	}
+	remember(&root, 2);
+	assert_int_equal(count_trees(state, NULL), 3);
+	{
+		char *path AUTO_FREE = mem_printf("%s/0", trees);
+
+		assert_int_equal(stat(path, &st), -1);
+	}
+	assert_true(recall(&root, 2));
+}
+
+/* ---- Through an import ---- */
+
+static struct import_progress import_tree(const struct services *services, const char *path,
+					  const struct import_options *options)
+{
+	struct path_info info AUTO_PATH_INFO = { 0 };
+	struct import_progress stats;
+	struct nar_facts facts = tree_test_nar(path);
+	struct err err = ERR_INIT;
+
+	assert_ok(tree_import(services, &op_none, path, options, &info, &stats, &err), &err);
+	assert_int_equal(info.nar_size, facts.nar_size);
+	assert_memory_equal(info.nar_sha256.bytes, facts.nar_sha256.bytes, 32);
+	return stats;
+}
+
+static void an_unchanged_tree_is_not_read(void **state)
+{
+	struct testing_random random = testing_random_from_env();
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	char *file AUTO_FREE = mem_printf("%s/file", dir),
+		   *more AUTO_FREE = mem_printf("%s/m", dir),
+		   *below AUTO_FREE = mem_printf("%s/below", dir);
+	struct services services = tree_test_services(), empty = tree_test_services();
+	struct import_options options = { .name = "x" },
+			      uncached = { .name = "x", .no_cache = true };
+	struct import_progress first, second;
+	char *last AUTO_FREE = NULL;
+
+	(void)state;
+	assert_int_equal(mkdir(below, 0755), 0);
+	tree_test_fill(below, 3, &random, &last);
+	tree_test_write_random(dir, "file", 2 << 20, &random);
+	assert_int_equal(symlink("somewhere", more), 0);
+
+	first = import_tree(&services, dir, &options);
+	assert_int_equal(first.bytes_read, first.bytes);
+	second = import_tree(&services, dir, &options);
+	assert_int_equal(second.bytes_read, 0);
+	assert_int_equal(second.files, first.files);
+	assert_int_equal(second.directories, first.directories);
+	assert_int_equal(second.symlinks, first.symlinks);
+	assert_int_equal(second.bytes, first.bytes);
+	/* Unless the cache is not wanted. */
+	assert_int_equal(import_tree(&services, dir, &uncached).bytes_read, first.bytes);
+	/* Another store does not have the blobs. */
+	assert_int_equal(import_tree(&empty, dir, &options).bytes_read, first.bytes);
+	assert_int_equal(import_tree(&empty, dir, &options).bytes_read, 0);
+
+	/* What is not of the files is seen without the cache: modes, names, targets. */
+	assert_int_equal(unlink(more), 0);
+	assert_int_equal(symlink("elsewhere", more), 0);
+	second = import_tree(&services, dir, &options);
+	assert_int_equal(second.bytes_read, first.bytes); /* a new root: its NAR is not known */
+	assert_int_equal(second.bytes_stored, 0);
+	assert_int_equal(import_tree(&services, dir, &options).bytes_read, 0);
+	/* A changed file, a new one, one less. */
+	tree_test_write_random(dir, "file", 2 << 20, &random);
+	assert_int_equal(import_tree(&services, dir, &options).bytes_read, first.bytes);
+	tree_test_write(dir, "new", "new", 3);
+	assert_int_equal(import_tree(&services, dir, &options).bytes_read, first.bytes + 3);
+	assert_int_equal(unlink(file), 0);
+	assert_int_equal(import_tree(&services, dir, &options).bytes_read,
+			 first.bytes + 3 - (2 << 20));
+	services_release(&services);
+	services_release(&empty);
+}
+
+static void roots_that_are_files(void **state)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	char *file AUTO_FREE = mem_printf("%s/file", dir),
+		   *link AUTO_FREE = mem_printf("%s/l", dir);
+	struct services services = tree_test_services();
+	struct import_options options = { .name = "x" };
+
+	tree_test_write(dir, "file", "12345", 5);
+	assert_int_equal(symlink("file", link), 0);
+	assert_int_equal(import_tree(&services, file, &options).bytes_read, 5);
+	assert_int_equal(import_tree(&services, file, &options).bytes_read, 0);
+	assert_int_equal(import_tree(&services, link, &options).symlinks, 1);
+	assert_int_equal(import_tree(&services, link, &options).symlinks, 1);
+	assert_int_equal(count_trees(state, NULL), 1);
+	services_release(&services);
+}
+
+static void a_failed_import_remembers_nothing(void **state)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	char *fifo AUTO_FREE = mem_printf("%s/z", dir);
+	struct services services = tree_test_services();
+	struct import_options options = { .name = "x" };
+	struct path_info info;
+	struct err err = ERR_INIT;
+
+	tree_test_write(dir, "file", "12345", 5);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	assert_rc(RC_UNSUPPORTED,
+		  tree_import(&services, &op_none, dir, &options, &info, NULL, &err), &err);
+	assert_int_equal(count_trees(state, NULL), 0);
+	services_release(&services);
+}
+
+#define cached_test(test) cmocka_unit_test_setup_teardown(test, private_cache, remove_cache)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cached_test(remembers),
+		cached_test(every_field_counts),
+		cached_test(young_files_are_not_remembered),
+		cached_test(damage_is_noticed),
+		cached_test(only_a_private_directory_is_used),
+		cached_test(nowhere_to_keep_it),
+		cached_test(the_oldest_of_too_many_go),
+		cached_test(an_unchanged_tree_is_not_read),
+		cached_test(roots_that_are_files),
+		cached_test(a_failed_import_remembers_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
