@@ -94,7 +94,8 @@ static void compress_chunks(struct limit *limit)
 	while (at < content.len) {
 		if (count == limit->cut_cap) {
 			limit->cut_cap = limit->cut_cap ? 2 * limit->cut_cap : 1024;
-			limit->cuts = mem_realloc_array(limit->cuts, limit->cut_cap, sizeof(size_t));
+			limit->cuts =
+				mem_realloc_array(limit->cuts, limit->cut_cap, sizeof(size_t));
 		}
 		at += chunker_cut(&chunker, view_slice(content, at, content.len - at));
 		limit->cuts[count++] = at;
