@@ -83,6 +83,27 @@ static enum rc put_path(struct local_write *write, struct local_flight *flight, 
 	return local_write_put(write, LOCAL_TABLE_PATHS, key, view_of(bytes, sizeof(bytes)), err);
 }
 
+static enum rc put_facts(struct local_write *write, const struct local_flight *flight,
+			 struct view key, struct err *err)
+{
+	struct local_facts_value old, value;
+	uint8_t bytes[LOCAL_FACTS_VALUE_SIZE];
+	struct view view;
+
+	enum rc rc = local_write_get(write, LOCAL_TABLE_FACTS, key, &view, err);
+	if (rc == RC_OK)
+		rc = local_facts_value_decode(view, &old, err);
+	if (rc == RC_OK && old.seq > flight->seq)
+		return RC_OK;
+	if (rc == RC_OK || rc == RC_NOT_FOUND)
+		rc = local_facts_value_decode(buf_view(&flight->value), &value, err);
+	if (rc != RC_OK)
+		return rc;
+	value.seq = flight->seq;
+	local_facts_value_encode(&value, bytes);
+	return local_write_put(write, LOCAL_TABLE_FACTS, key, view_of(bytes, sizeof(bytes)), err);
+}
+
 static enum rc put_flight(struct local_write *write, struct local_flight *flight, uint16_t day,
 			  bool *paths_changed, struct err *err)
 {
@@ -92,7 +113,9 @@ static enum rc put_flight(struct local_write *write, struct local_flight *flight
 
 	if (flight->table == LOCAL_TABLE_PATHS)
 		return put_path(write, flight, key, day, paths_changed, err);
-	if (flight->table == LOCAL_TABLE_BLOBS || flight->table == LOCAL_TABLE_FACTS)
+	if (flight->table == LOCAL_TABLE_FACTS)
+		return put_facts(write, flight, key, err);
+	if (flight->table == LOCAL_TABLE_BLOBS)
 		return local_write_add(write, flight->table, key, buf_view(&flight->value), &added,
 				       err);
 	struct local_place_value value = { flight->place, day, flight->raw_of };
@@ -519,8 +542,11 @@ static void hold_group(struct local_hold *hold, uint64_t number)
 		hold->to = number;
 }
 
-static enum rc not_stored(struct err *err)
+/* Another call was storing it, and failed. */
+static enum rc not_stored(const struct local_writer *w, struct err *err)
 {
+	if (w->failed_count > 0)
+		return err_set(err, w->failed_rc, "%s", w->failed_err.message);
 	return err_set(err, RC_IO, "what another call was storing could not be stored");
 }
 
@@ -549,7 +575,7 @@ static enum rc add_begin(struct local_store *store, struct local_hold *hold,
 	case LOCAL_FLIGHT_STORED:
 		return RC_OK;
 	default:
-		return not_stored(err);
+		return not_stored(w, err);
 	}
 }
 

@@ -164,8 +164,9 @@ enum rc local_path_value_decode(struct view bytes, struct local_path_value *out,
 
 void local_facts_value_encode(const struct local_facts_value *value, uint8_t *out)
 {
-	put_u64(out, value->nar_size);
-	memcpy(out + 8, value->nar_sha256, sizeof(value->nar_sha256));
+	put_u64(out, value->seq);
+	put_u64(out + 8, value->nar_size);
+	memcpy(out + 16, value->nar_sha256, sizeof(value->nar_sha256));
 }
 
 enum rc local_facts_value_decode(struct view bytes, struct local_facts_value *out, struct err *err)
@@ -173,6 +174,7 @@ enum rc local_facts_value_decode(struct view bytes, struct local_facts_value *ou
 	struct cursor cursor = cursor_of(bytes);
 
 	memset(out, 0, sizeof(*out));
+	cursor_u64le(&cursor, &out->seq);
 	cursor_u64le(&cursor, &out->nar_size);
 	cursor_copy(&cursor, out->nar_sha256, sizeof(out->nar_sha256));
 	if (cursor.failed || cursor_left(&cursor) != 0) {

@@ -69,10 +69,11 @@ enum rc local_path_value_decode(struct view bytes, struct local_path_value *out,
 				struct err *err) MUST_USE;
 
 struct local_facts_value {
+	uint64_t seq; /* of the record: an older one never replaces a newer one */
 	uint64_t nar_size;
 	uint8_t nar_sha256[32];
 };
-enum { LOCAL_FACTS_VALUE_SIZE = 40 };
+enum { LOCAL_FACTS_VALUE_SIZE = 48 };
 void local_facts_value_encode(const struct local_facts_value *value, uint8_t *out);
 enum rc local_facts_value_decode(struct view bytes, struct local_facts_value *out,
 				 struct err *err) MUST_USE;

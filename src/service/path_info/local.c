@@ -301,13 +301,17 @@ static void facts_free(struct nar_facts_store *base)
 	free(CONTAINER_OF(base, struct local_facts, base));
 }
 
+/* What was put last: a moment ago and not committed yet, or what the index has. */
 static enum rc facts_find(struct local_store *store, const struct digest *key,
 			  struct local_facts_value *out, struct err *err)
 {
-	struct view view;
+	struct buf pending CLEANUP(buf_release) = BUF_INIT;
 	struct local_read *read;
-	enum rc rc = local_index_read(store->index, &read, err);
+	struct view view;
 
+	if (local_flights_peek(&store->flights, LOCAL_TABLE_FACTS, key->bytes, &pending))
+		return local_facts_value_decode(buf_view(&pending), out, err);
+	enum rc rc = local_index_read(store->index, &read, err);
 	if (rc != RC_OK)
 		return rc;
 	rc = local_read_get(read, LOCAL_TABLE_FACTS, view_of(key->bytes, DIGEST_SIZE), &view, err);
@@ -320,19 +324,13 @@ static enum rc facts_find(struct local_store *store, const struct digest *key,
 static enum rc facts_get(struct nar_facts_store *base, const struct op *op, const struct node *node,
 			 struct nar_facts *out, struct err *err)
 {
-	struct buf message CLEANUP(buf_release) = BUF_INIT, value CLEANUP(buf_release) = BUF_INIT;
-	struct local_store *store = facts_store(base);
+	struct buf message CLEANUP(buf_release) = BUF_INIT;
 	struct local_facts_value facts;
 
 	(void)op;
 	node_encode(node, false, &message);
 	struct digest key = digest_of(buf_view(&message));
-	enum rc rc;
-	/* What was put a moment ago, and is not committed yet. */
-	if (local_flights_peek(&store->flights, LOCAL_TABLE_FACTS, key.bytes, &value))
-		rc = local_facts_value_decode(buf_view(&value), &facts, err);
-	else
-		rc = facts_find(store, &key, &facts, err);
+	enum rc rc = facts_find(facts_store(base), &key, &facts, err);
 	if (rc == RC_NOT_FOUND)
 		return err_set(err, rc, "no NAR facts of that node");
 	if (rc != RC_OK)
@@ -343,54 +341,67 @@ static enum rc facts_get(struct nar_facts_store *base, const struct op *op, cons
 }
 
 static enum rc facts_make(struct local_store *store, struct view node, const struct digest *key,
-			  const struct nar_facts *facts, struct local_flight *flight,
+			  const struct local_facts_value *value, struct local_flight *flight,
 			  struct err *err)
 {
 	struct buf payload CLEANUP(buf_release) = BUF_INIT;
-	enum local_flight_state state = LOCAL_FLIGHT_FAILED;
-	struct local_facts_value value = { .nar_size = facts->nar_size };
-	struct local_nar_facts record = { .nar_size = facts->nar_size, .node = node };
+	struct local_nar_facts record = { .nar_size = value->nar_size, .node = node };
 	uint8_t bytes[LOCAL_FACTS_VALUE_SIZE];
-	struct local_facts_value old;
 
-	memcpy(value.nar_sha256, facts->nar_sha256.bytes, sizeof(value.nar_sha256));
-	memcpy(record.nar_sha256, facts->nar_sha256.bytes, sizeof(record.nar_sha256));
-	enum rc rc = facts_find(store, key, &old, err);
-	if (rc == RC_OK) {
-		state = LOCAL_FLIGHT_STORED;
-	} else if (rc == RC_NOT_FOUND) {
-		local_nar_facts_encode(&record, &payload);
-		local_facts_value_encode(&value, bytes);
-		buf_append(&flight->value, bytes, sizeof(bytes));
-		rc = local_record_make(store->codec, LOCAL_RECORD_NAR_FACTS, key,
+	memcpy(record.nar_sha256, value->nar_sha256, sizeof(record.nar_sha256));
+	local_nar_facts_encode(&record, &payload);
+	local_facts_value_encode(value, bytes);
+	buf_append(&flight->value, bytes, sizeof(bytes));
+	enum rc rc = local_record_make(store->codec, LOCAL_RECORD_NAR_FACTS, key,
 				       buf_view(&payload), &flight->record, err);
-		if (rc == RC_OK)
-			state = LOCAL_FLIGHT_READY;
-	}
-	local_flight_settle(&store->flights, flight, state);
+	local_flight_settle(&store->flights, flight,
+			    rc == RC_OK ? LOCAL_FLIGHT_READY : LOCAL_FLIGHT_FAILED);
 	return rc;
 }
 
-/* Not waited for: they can be computed again, and the next commit takes them along. */
+/* Not waited for: they can be computed again, and the next commit takes them along. *again: other
+ * facts of that node were on their way, and have landed. */
+static enum rc facts_put_once(struct local_store *store, const struct op *op, struct view node,
+			      const struct local_facts_value *value, bool *again, struct err *err)
+{
+	struct digest key = digest_of(node);
+	struct local_hold hold = { .from = 0 };
+	struct local_facts_value old;
+	bool mine;
+
+	*again = false;
+	enum rc rc = facts_find(store, &key, &old, err);
+	if (rc == RC_OK && old.nar_size == value->nar_size &&
+	    memcmp(old.nar_sha256, value->nar_sha256, sizeof(old.nar_sha256)) == 0)
+		return RC_OK;
+	if (rc != RC_OK && rc != RC_NOT_FOUND)
+		return rc;
+	struct local_flight *flight = local_flight_claim(&store->flights, LOCAL_TABLE_FACTS,
+							 key.bytes, DIGEST_SIZE, &mine);
+	rc = mine ? facts_make(store, node, &key, value, flight, err) : RC_OK;
+	if (rc == RC_OK)
+		rc = local_add(store, &hold, LOCAL_PACK_META, flight, err);
+	if (rc == RC_OK && !mine) {
+		rc = local_wait(store, op, &hold, err);
+		*again = true;
+	}
+	local_flight_unref(&store->flights, flight);
+	return rc;
+}
+
 static enum rc facts_put(struct nar_facts_store *base, const struct op *op, const struct node *node,
 			 const struct nar_facts *facts, struct err *err)
 {
 	struct buf message CLEANUP(buf_release) = BUF_INIT;
-	struct local_store *store = facts_store(base);
-	struct local_hold hold = { .from = 0 };
-	enum rc rc = RC_OK;
-	bool mine;
+	struct local_facts_value value = { .nar_size = facts->nar_size };
+	bool again;
+	enum rc rc;
 
-	(void)op;
+	memcpy(value.nar_sha256, facts->nar_sha256.bytes, sizeof(value.nar_sha256));
 	node_encode(node, false, &message);
-	struct digest key = digest_of(buf_view(&message));
-	struct local_flight *flight = local_flight_claim(&store->flights, LOCAL_TABLE_FACTS,
-							 key.bytes, DIGEST_SIZE, &mine);
-	if (mine)
-		rc = facts_make(store, buf_view(&message), &key, facts, flight, err);
-	if (rc == RC_OK)
-		rc = local_add(store, &hold, LOCAL_PACK_META, flight, err);
-	local_flight_unref(&store->flights, flight);
+	do
+		rc = facts_put_once(facts_store(base), op, buf_view(&message), &value, &again, err);
+	while (rc == RC_OK && again);
 	return rc;
 }
 
