@@ -82,8 +82,8 @@ static enum rc run(struct cli *cli, const void *options, int argc, char **argv, 
 	rc = url_parse(address, &url, err);
 	if (rc != RC_OK)
 		return rc;
-	if (strcmp(url.scheme, "local") != 0)
-		return err_set(err, RC_INVALID, "only a local:// store has an index, not %s",
+	if (strcmp(url.scheme, "local") != 0 || url.host[0] != '\0' || url.path[0] != '/')
+		return err_set(err, RC_INVALID, "only a store at local:///dir has an index, not %s",
 			       address);
 	rc = local_store_rebuild_index(url.path, &cli->op, &stats, err);
 	if (rc != RC_OK)
