@@ -216,6 +216,10 @@ static void print_stats(struct fs *fs)
 		"directories %zu bytes, pushed %" PRIu64 " (%" PRIu64 " bytes)\n",
 		stats.requests, stats.inodes, stats.inode_bytes, stats.chunk_bytes,
 		stats.directory_bytes, stats.pushes, stats.pushed_bytes);
+	for (unsigned i = 0; i < FS_OPCODES; i++)
+		if (stats.by_opcode[i])
+			fprintf(stderr, "castor: %" PRIu64 " %s\n", stats.by_opcode[i],
+				fs_opcode_name(i) ? fs_opcode_name(i) : "unknown");
 }
 
 /* Until the mount is gone or a signal says that it shall be. */

@@ -43,7 +43,11 @@ static const struct lru_ops directory_lru_ops = {
 
 static uint64_t progress(struct fs *fs)
 {
-	return atomic_load_explicit(&fs->requests, memory_order_relaxed);
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < FS_OPCODES; i++)
+		sum += atomic_load_explicit(&fs->requests[i], memory_order_relaxed);
+	return sum;
 }
 
 /* Chunks go when they have not been used for a while, for the kernel has their bytes in its page
@@ -155,7 +159,9 @@ void fs_free(struct fs *fs)
 void fs_get_stats(struct fs *fs, struct fs_stats *out)
 {
 	memset(out, 0, sizeof(*out));
-	out->requests = atomic_load(&fs->requests);
+	out->requests = progress(fs);
+	for (size_t i = 0; i < FS_OPCODES; i++)
+		out->by_opcode[i] = atomic_load_explicit(&fs->requests[i], memory_order_relaxed);
 	out->pushes = atomic_load(&fs->pushes);
 	out->pushed_bytes = atomic_load(&fs->pushed_bytes);
 	out->chunk_bytes = chunk_cache_bytes(fs->chunks);

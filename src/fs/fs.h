@@ -37,13 +37,17 @@ enum rc fs_new(struct blob_service *blobs, struct directory_service *directories
 void fs_free(struct fs *fs);
 
 /* For tests and `castor mount` on SIGUSR1. */
+enum { FS_OPCODES = 64 };
 struct fs_stats {
 	size_t inodes;      /* known to a kernel, the root not counted */
 	size_t inode_bytes; /* memory that they hold */
 	size_t chunk_bytes; /* decoded chunks kept */
 	size_t directory_bytes;
 	uint64_t requests, pushes, pushed_bytes;
+	uint64_t by_opcode[FS_OPCODES]; /* requests; 0: those of no known opcode */
 };
 void fs_get_stats(struct fs *fs, struct fs_stats *out);
+/* "LOOKUP" and such; NULL for what is not known. */
+const char *fs_opcode_name(unsigned opcode);
 
 #endif

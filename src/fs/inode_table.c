@@ -473,7 +473,7 @@ bool inode_table_target(struct inode_table *table, uint64_t nodeid, struct buf *
 	return found;
 }
 
-uint64_t inode_table_claim_file(struct inode_table *table, const struct node *node)
+uint64_t inode_table_claim_file(struct inode_table *table, const struct node *node, bool claim)
 {
 	struct inode wanted;
 	struct inode *inode;
@@ -484,7 +484,8 @@ uint64_t inode_table_claim_file(struct inode_table *table, const struct node *no
 	pthread_mutex_lock(&table->lock);
 	inode = find_identity(table, &wanted, hash_identity(&wanted));
 	if (inode && inode->stored != table->epoch) {
-		inode->stored = table->epoch;
+		if (claim)
+			inode->stored = table->epoch;
 		nodeid = inode->nodeid;
 	}
 	pthread_mutex_unlock(&table->lock);

@@ -69,10 +69,10 @@ bool inode_table_get(struct inode_table *table, uint64_t nodeid, struct inode *o
 /* Appends the target of a symlink at the root. */
 bool inode_table_target(struct inode_table *table, uint64_t nodeid, struct buf *out);
 /* The nodeid of a file that the kernel knows, but whose content it has not got yet as far as is
- * known; from now on it counts as got. Else 0. */
-uint64_t inode_table_claim_file(struct inode_table *table, const struct node *node);
-/* The same for one that a READ asked for. Kernels drop pages under memory pressure: where enough
- * files are asked for again, all count as not got. */
+ * known; else 0. claim: from now on it counts as got. */
+uint64_t inode_table_claim_file(struct inode_table *table, const struct node *node, bool claim);
+/* A READ asks for its beginning: it counts as got. Kernels drop pages under memory pressure: where
+ * enough files are asked for again, all count as not got. */
 void inode_table_note_read(struct inode_table *table, uint64_t nodeid);
 /* Takes `lookups` off; the inode goes when none is left. More than there are is taken as all of
  * them; an unknown nodeid is ignored (the kernel's count may not be trusted). */

@@ -58,7 +58,8 @@ struct fs {
 	struct pool *ahead;          /* decodes chunks ahead of readers */
 	struct pool *pushers;        /* may wait in the kernel for READs under way */
 
-	atomic_uint_fast64_t requests, pushes, pushed_bytes;
+	atomic_uint_fast64_t requests[FS_OPCODES]; /* by opcode */
+	atomic_uint_fast64_t pushes, pushed_bytes;
 
 	pthread_mutex_t lock; /* guards the rest */
 	/* Deferred requests that no pool thread has begun, the first come first. */

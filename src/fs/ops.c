@@ -71,6 +71,13 @@ static const struct opcode opcodes[FUSE_OPCODE_COUNT_] = {
 	 * SETUPMAPPING, REMOVEMAPPING, and all that is not known. */
 };
 
+_Static_assert((int)FUSE_OPCODE_COUNT_ <= (int)FS_OPCODES, "struct fs_stats counts by opcode");
+
+const char *fs_opcode_name(unsigned opcode)
+{
+	return opcode < FUSE_OPCODE_COUNT_ ? opcodes[opcode].name : NULL;
+}
+
 static int refuse(struct fs_request *request, const struct opcode *opcode, int error)
 {
 	return opcode && opcode->no_reply ? fs_done(request) : error;

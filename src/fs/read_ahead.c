@@ -15,7 +15,7 @@ enum {
 	NEAR = 2 << 20,   /* READs of one reader may overtake each other by this much */
 	CHUNKS_AHEAD = 2, /* of a file that is read in its order */
 	JUMPS_MIN = 4,    /* before a file counts as read here and there */
-	WINDOW_FIRST = 16,
+	WINDOW_FIRST = 64,
 	WINDOW_MAX = 64, /* entries of a directory pushed at once */
 };
 
@@ -196,44 +196,45 @@ static void push_chunk(void *arg)
 
 struct window {
 	struct fs_session *session;
-	uint64_t nodeids[WINDOW_MAX];
+	const struct node *files[WINDOW_MAX];
 	struct digest digests[WINDOW_MAX];
-	uint64_t sizes[WINDOW_MAX];
 	size_t count;
 };
 
+/* Only what nobody has read meanwhile. */
 static void push_file(void *context, size_t i, enum rc rc, struct view bytes)
 {
 	struct window *window = context;
+	struct fs_session *session = window->session;
+	uint64_t nodeid;
 
-	if (rc == RC_OK && bytes.len == window->sizes[i] &&
-	    !atomic_load_explicit(&window->session->ended, memory_order_relaxed))
-		store(window->session, window->nodeids[i], 0, bytes.ptr, (uint32_t)bytes.len);
+	if (rc != RC_OK || bytes.len != window->files[i]->size ||
+	    atomic_load_explicit(&session->ended, memory_order_relaxed))
+		return;
+	nodeid = inode_table_claim_file(session->inodes, window->files[i], true);
+	if (nodeid)
+		store(session, nodeid, 0, bytes.ptr, (uint32_t)bytes.len);
 }
 
 /* The files from entry `first` on that the kernel knows and has not read yet. */
 static void choose_files(const struct job *job, const struct directory *directory,
 			 struct window *window)
 {
-	struct inode_table *inodes = job->session->inodes;
 	uint64_t budget = job->budget;
 
 	for (size_t i = job->first; i < directory_count(directory) && i < job->first + job->count;
 	     i++) {
 		const struct node *node = directory_at(directory, i);
-		uint64_t nodeid;
 
 		if (node->kind != NODE_FILE || node->size == 0 || node->size > PUSH_FILE_MAX)
 			continue;
 		if (node->size > budget)
 			break;
-		nodeid = inode_table_claim_file(inodes, node);
-		if (!nodeid)
+		if (!inode_table_claim_file(job->session->inodes, node, false))
 			continue;
 		budget -= node->size;
-		window->nodeids[window->count] = nodeid;
-		window->digests[window->count] = node->digest;
-		window->sizes[window->count++] = node->size;
+		window->files[window->count] = node;
+		window->digests[window->count++] = node->digest;
 	}
 }
 

@@ -425,7 +425,9 @@ void fs_session_handle(struct fs_session *session, struct fs_request *request)
 		.cancel = &request->cancelled,
 		.trace = request->unique,
 	};
-	atomic_fetch_add_explicit(&session->fs->requests, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(
+		&session->fs->requests[fs_opcode_name(header.opcode) ? header.opcode : 0], 1,
+		memory_order_relaxed);
 	result = fs_dispatch(request);
 	if (result == FS_DEFER)
 		defer(request);
