@@ -21,7 +21,9 @@ typedef enum rc nar_source(void *context, void *out, size_t len, size_t *got, st
 enum rc nar_export(const struct services *services, const struct op *op, const struct node *node,
 		   nar_sink *sink, void *context, struct err *err) MUST_USE;
 
-/* Reads one NAR (and RC_INVALID for bytes after it), stores blobs and directories, and gives the
+/* The source is called by another thread, one call at a time, and never after nar_import returned;
+ * a failure elsewhere waits for a call that is under way.
+ * Reads one NAR (and RC_INVALID for bytes after it), stores blobs and directories, and gives the
  * root node (owned, name empty) and the NAR's size and hash, which it remembers. Publishes no path
  * info. */
 enum rc nar_import(const struct services *services, const struct op *op, nar_source *source,

@@ -5,6 +5,7 @@
 
 #include "double/double.h"
 #include "nix/nar_writer.h"
+#include "sample_tree.h"
 #include "transfer/nar.h"
 
 static enum rc gather(void *context, struct view bytes, struct err *err)
@@ -26,81 +27,18 @@ static void expect_nar(const struct services *services, const struct node *node,
 	assert_memory_equal(nar.ptr, expected->ptr, nar.len);
 }
 
-/* ---- Random trees, and their NARs written beside them ---- */
-
-struct generator {
-	struct sample *sample;
-	struct buf *nar;
-	uint64_t seed;
-	unsigned files;
-};
-
-static unsigned draw(struct generator *generator, unsigned below)
-{
-	uint8_t bytes[8];
-	uint64_t number;
-
-	sample_bytes(bytes, sizeof(bytes), generator->seed++);
-	memcpy(&number, bytes, sizeof(number));
-	return (unsigned)(number % below);
-}
-
-static struct node generate_file(struct generator *generator, const char *name)
-{
-	static const size_t sizes[] = { 0,     1,      7,      8,       100,           5000,
-					70000, 131072, 131073, 1 << 20, (1 << 20) + 1, 3 << 20 };
-	unsigned which = draw(generator, 100);
-	size_t size = sizes[which < 98 ? which % 6 : 6 + generator->files % 6];
-	AUTO_FREE uint8_t *bytes = mem_alloc(size + 1);
-	bool executable = draw(generator, 2);
-
-	generator->files++;
-	sample_bytes(bytes, size, generator->seed++);
-	nar_file_begin(generator->nar, executable, size);
-	buf_append(generator->nar, bytes, size);
-	nar_file_end(generator->nar, size);
-	return sample_file(generator->sample, name, view_of(bytes, size), executable);
-}
-
-static struct node generate(struct generator *generator, const char *name, unsigned depth)
-{
-	unsigned which = draw(generator, 10);
-
-	if (depth > 0 && (depth == 4 || which < 3)) {
-		unsigned count = draw(generator, depth == 4 ? 60 : 25);
-		char names[60][12];
-		struct node nodes[60], dir;
-
-		nar_directory_begin(generator->nar);
-		for (unsigned i = 0; i < count; i++) {
-			snprintf(names[i], sizeof(names[i]), "%03u", i);
-			nar_entry_begin(generator->nar, view_of_string(names[i]));
-			nodes[i] = generate(generator, names[i], depth - 1);
-			nar_entry_end(generator->nar);
-		}
-		nar_directory_end(generator->nar);
-		dir = sample_directory(generator->sample, name, nodes, count);
-		return dir;
-	}
-	if (which == 9) {
-		nar_symlink(generator->nar, view_of_string("../target"));
-		return sample_symlink(name, "../target");
-	}
-	return generate_file(generator, name);
-}
-
 static void random_trees(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 5; seed++) {
 		struct sample sample;
 		AUTO_BUF nar = BUF_INIT;
-		struct generator generator = { &sample, &nar, seed * 1000, 0 };
+		struct sample_generator generator = { &sample, &nar, seed * 1000, 0 };
 		struct node root;
 
 		sample_init(&sample);
 		nar_begin(&nar);
-		root = generate(&generator, "", 4);
+		root = sample_tree(&generator, "", 4);
 		sample_commit(&sample, true);
 		print_message("seed %d: %u files, NAR of %zu bytes\n", (int)seed, generator.files,
 			      nar.len);
@@ -246,12 +184,12 @@ static void failures_go_through(void **state)
 	struct sample sample;
 	struct services disturbed;
 	AUTO_BUF nar = BUF_INIT;
-	struct generator generator = { &sample, &nar, 77, 0 };
+	struct sample_generator generator = { &sample, &nar, 77, 0 };
 	struct node root;
 
 	(void)state;
 	sample_init(&sample);
-	root = generate(&generator, "", 4);
+	root = sample_tree(&generator, "", 4);
 	sample_commit(&sample, true);
 	for (unsigned skip = 0; skip < 20; skip++) {
 		struct double_plan plan = { 0 };
@@ -293,12 +231,12 @@ static void a_full_sink_ends_it(void **state)
 {
 	struct sample sample;
 	AUTO_BUF nar = BUF_INIT;
-	struct generator generator = { &sample, &nar, 4000, 0 };
+	struct sample_generator generator = { &sample, &nar, 4000, 0 };
 	struct node root;
 
 	(void)state;
 	sample_init(&sample);
-	root = generate(&generator, "", 4);
+	root = sample_tree(&generator, "", 4);
 	sample_commit(&sample, true);
 	for (unsigned left = 0; left < 20; left++) {
 		struct err err = ERR_INIT;
@@ -336,7 +274,7 @@ static void facts_are_remembered(void **state)
 	struct sample sample;
 	struct services facts_only;
 	AUTO_BUF nar = BUF_INIT;
-	struct generator generator = { &sample, &nar, 99, 0 };
+	struct sample_generator generator = { &sample, &nar, 99, 0 };
 	struct nar_facts facts, again;
 	struct double_plan plan = { 0 };
 	struct err err = ERR_INIT;
@@ -346,7 +284,7 @@ static void facts_are_remembered(void **state)
 	(void)state;
 	sample_init(&sample);
 	nar_begin(&nar);
-	root = generate(&generator, "", 4);
+	root = sample_tree(&generator, "", 4);
 	sample_commit(&sample, true);
 	assert_ok(nar_facts_of(&sample.services, &op_none, &root, &facts, &err), &err);
 	assert_int_equal(facts.nar_size, nar.len);
