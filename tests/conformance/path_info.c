@@ -222,7 +222,7 @@ static int compare_hashes(const void *a, const void *b)
 
 static void listing(struct fixture *fixture)
 {
-	enum { COUNT = 300 };
+	enum { COUNT = 100 };
 	struct path_info_service *service = fixture->services.path_infos;
 	uint8_t hashes[COUNT][STORE_PATH_HASH_SIZE];
 	uint8_t highest[STORE_PATH_HASH_SIZE];
@@ -236,7 +236,7 @@ static void listing(struct fixture *fixture)
 	}
 	qsort(hashes, COUNT, STORE_PATH_HASH_SIZE, compare_hashes);
 	assert_int_equal(list(service, NULL), COUNT);
-	for (size_t i = 0; i < COUNT; i += 23) {
+	for (size_t i = 0; i < COUNT; i += 11) {
 		uint8_t between[STORE_PATH_HASH_SIZE];
 
 		assert_int_equal(list(service, hashes[i]), COUNT - 1 - i);
@@ -253,7 +253,7 @@ static void listing(struct fixture *fixture)
 
 static void listing_while_putting(struct fixture *fixture)
 {
-	enum { COUNT = 200 };
+	enum { COUNT = 40 };
 	struct path_info_service *service = fixture->services.path_infos;
 	struct path_info_iter *iter;
 	size_t old = 0;

@@ -439,24 +439,37 @@ static enum rc sync_contents(struct files_batch *batch, const struct op *op, str
 	return rc;
 }
 
+/* Moves one file into place, making the directory that it goes to where it is the first. */
+static enum rc rename_one(struct files_batch *batch, const struct pending *pending, struct err *err)
+{
+	char from[FILE_NAME], to[BLOB_NAME], shard[SHARD_NAME] = "";
+	int dirfd = batch->files->dirfd;
+
+	file_name(pending->file, from);
+	blob_name(&pending->digest, to);
+	if (renameat(batch->dirfd, from, dirfd, to) == 0)
+		return RC_OK;
+	memcpy(shard, to, SHARD_NAME - 1);
+	if (errno == ENOENT && (mkdirat(dirfd, shard, 0755) == 0 || errno == EEXIST) &&
+	    renameat(batch->dirfd, from, dirfd, to) == 0)
+		return RC_OK;
+	return err_errno(err, errno, "%s/%s", batch->files->dir, to);
+}
+
+/* Notes which directories names may be new in: what was there already may have been renamed, and
+ * not yet synced, by another process. */
 static enum rc rename_all(struct files_batch *batch, bool touched[SHARDS], struct err *err)
 {
-	char from[FILE_NAME], to[BLOB_NAME];
+	enum rc rc = RC_OK;
 
-	for (size_t i = 0; i < batch->count; i++) {
+	for (size_t i = 0; rc == RC_OK && i < batch->count; i++) {
 		const struct pending *pending = &batch->pending[i];
 
-		/* One that was there already may have been renamed, and not yet synced, by another
-		 * process. */
 		touched[pending->digest.bytes[0]] = true;
-		if (pending->file == 0)
-			continue;
-		file_name(pending->file, from);
-		blob_name(&pending->digest, to);
-		if (renameat(batch->dirfd, from, batch->files->dirfd, to))
-			return err_errno(err, errno, "%s/%s", batch->files->dir, to);
+		if (pending->file > 0)
+			rc = rename_one(batch, pending, err);
 	}
-	return RC_OK;
+	return rc;
 }
 
 static enum rc sync_names(struct files_batch *batch, const bool touched[SHARDS], struct err *err)
@@ -475,6 +488,8 @@ static enum rc sync_names(struct files_batch *batch, const bool touched[SHARDS],
 		snprintf(shard, sizeof(shard), "%02hhx", (unsigned char)i);
 		rc = sync_one(batch->files->dirfd, shard, true, batch->files->dir, err);
 	}
+	if (rc == RC_OK && batch->count > 0)
+		rc = file_sync_dir(batch->files->dirfd, batch->files->dir, err);
 	return rc;
 }
 
@@ -602,23 +617,6 @@ static void remove_left_behind(const struct files *files)
 		close(fd);
 }
 
-static enum rc make_dirs(const struct files *files, struct err *err)
-{
-	char name[SHARD_NAME] = "";
-	bool made = false;
-
-	for (unsigned i = 0; i <= SHARDS; i++) {
-		if (i < SHARDS)
-			snprintf(name, sizeof(name), "%02hhx", (unsigned char)i);
-		if (mkdirat(files->dirfd, i < SHARDS ? name : "tmp", 0755) == 0)
-			made = true;
-		else if (errno != EEXIST)
-			return err_errno(err, errno, "%s/%s", files->dir,
-					 i < SHARDS ? name : "tmp");
-	}
-	return made ? file_sync_dir(files->dirfd, files->dir, err) : RC_OK;
-}
-
 enum rc blob_files_open(const char *dir, struct blob_service **out, struct err *err)
 {
 	struct files *files;
@@ -636,13 +634,10 @@ enum rc blob_files_open(const char *dir, struct blob_service **out, struct err *
 	blob_service_init(&files->base, &service_ops);
 	files->dirfd = dirfd;
 	files->dir = mem_strdup(dir);
-	/* "tmp" is made last: where it is, the others are. */
-	if (faccessat(dirfd, "tmp", F_OK, 0)) {
-		rc = make_dirs(files, err);
-		if (rc != RC_OK) {
-			files_free(&files->base);
-			return rc;
-		}
+	if (mkdirat(dirfd, "tmp", 0755) && errno != EEXIST && errno != EACCES && errno != EROFS) {
+		rc = err_errno(err, errno, "%s/tmp", dir);
+		files_free(&files->base);
+		return rc;
 	}
 	remove_left_behind(files);
 	*out = &files->base;
