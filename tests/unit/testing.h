@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
 #include <ftw.h>
 #include <inttypes.h>
 #include <stdbool.h>
@@ -84,7 +85,10 @@ static inline char *testing_dir(void)
 	const char *parent = getenv("TMPDIR");
 	char *dir = mem_printf("%s/castor-test-XXXXXX", parent && *parent ? parent : "/tmp");
 
-	assert_non_null(mkdtemp(dir));
+	if (!mkdtemp(dir)) {
+		print_error("cannot make %s: %s\n", dir, strerror(errno));
+		abort();
+	}
 	return dir;
 }
 
