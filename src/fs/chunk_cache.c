@@ -39,6 +39,7 @@ struct entry {
 	enum chunk_state state;
 	unsigned pins;
 	unsigned class;
+	size_t served; /* bytes that went to the kernel */
 	size_t capacity;
 	int64_t last_used;
 	struct entry *older, *newer; /* only while it is ready and has no pins */
@@ -294,26 +295,35 @@ void chunk_cache_loaded(struct chunk_cache *cache, struct chunk *chunk, bool ok)
 	pthread_mutex_unlock(&cache->lock);
 }
 
-void chunk_cache_put(struct chunk_cache *cache, struct chunk *chunk)
+static void unused(struct chunk_cache *cache, struct entry *entry)
+{
+	if (entry->state == CHUNK_READY && entry->served >= entry->chunk.size) {
+		hashmap_remove(&cache->entries, &entry->key);
+		entry->state = CHUNK_DROPPED;
+	}
+	if (entry->state == CHUNK_DROPPED) {
+		recycle(cache, entry->chunk.bytes, entry->class, entry->capacity);
+		free(entry);
+	} else {
+		entry->last_used = clock_monotonic_ns();
+		list_add(cache, entry);
+	}
+	while (cache->bytes > cache->budget && cache->oldest) {
+		evict(cache, cache->oldest);
+		if (cache->bytes > cache->budget)
+			drop_spares(cache);
+	}
+}
+
+void chunk_cache_put(struct chunk_cache *cache, struct chunk *chunk, size_t served)
 {
 	struct entry *entry = entry_of(chunk);
 
 	pthread_mutex_lock(&cache->lock);
 	assert(entry->pins > 0 && entry->state != CHUNK_LOADING);
-	if (--entry->pins == 0) {
-		if (entry->state == CHUNK_DROPPED) {
-			recycle(cache, entry->chunk.bytes, entry->class, entry->capacity);
-			free(entry);
-		} else {
-			entry->last_used = clock_monotonic_ns();
-			list_add(cache, entry);
-			while (cache->bytes > cache->budget && cache->oldest) {
-				evict(cache, cache->oldest);
-				if (cache->bytes > cache->budget)
-					drop_spares(cache);
-			}
-		}
-	}
+	entry->served += served;
+	if (--entry->pins == 0)
+		unused(cache, entry);
 	pthread_mutex_unlock(&cache->lock);
 }
 

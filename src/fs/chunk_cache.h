@@ -36,7 +36,10 @@ enum rc chunk_cache_get(struct chunk_cache *cache, const struct op *op, const st
 /* ok: the bytes are right. Otherwise the chunk is dropped, and the next who waits loads it. The
  * caller still has to put it. */
 void chunk_cache_loaded(struct chunk_cache *cache, struct chunk *chunk, bool ok);
-void chunk_cache_put(struct chunk_cache *cache, struct chunk *chunk);
+/* served: how many of its bytes went to the kernel. Once those are as many as the chunk has, the
+ * kernel's page cache holds it, and it is dropped: its buffer, still in the processor's cache,
+ * serves the next chunk. */
+void chunk_cache_put(struct chunk_cache *cache, struct chunk *chunk, size_t served);
 /* Drops what was last used before that time (CLOCK_MONOTONIC), and all spare buffers. Returns the
  * bytes that are left. */
 size_t chunk_cache_shrink(struct chunk_cache *cache, int64_t before_ns);

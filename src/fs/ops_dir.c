@@ -249,6 +249,8 @@ static int read_directory(struct fs_request *request, struct cursor *in, bool pl
 		result = list_below(request, &listing, &inode, read.offset);
 	if (result)
 		return result;
+	if (plus && !listing.root && read.offset > DOT_DOT_OFFSET)
+		read_ahead_listed(request->session, &inode);
 	return fs_reply(request, listing.bytes, listing.len);
 }
 

@@ -34,7 +34,7 @@ enum rc fs_load_chunk(struct fs *fs, const struct op *op, struct blob_reader *re
 		chunk_cache_loaded(fs->chunks, chunk, rc == RC_OK);
 	}
 	if (rc != RC_OK) {
-		chunk_cache_put(fs->chunks, chunk);
+		chunk_cache_put(fs->chunks, chunk, 0);
 		return rc;
 	}
 	*out = chunk;
@@ -44,7 +44,7 @@ enum rc fs_load_chunk(struct fs *fs, const struct op *op, struct blob_reader *re
 void fs_pieces_release(struct fs *fs, struct fs_pieces *pieces)
 {
 	for (int i = 0; i < pieces->chunk_count; i++)
-		chunk_cache_put(fs->chunks, pieces->chunks[i]);
+		chunk_cache_put(fs->chunks, pieces->chunks[i], pieces->iov[i].iov_len);
 	pieces->chunk_count = pieces->count = 0;
 	free(pieces->copy);
 	pieces->copy = NULL;
@@ -75,7 +75,7 @@ static void add_piece(struct fs *fs, struct fs_pieces *pieces, struct chunk *chu
 	if (pieces->copy) {
 		memcpy((uint8_t *)pieces->copy + pieces->iov[0].iov_len, chunk->bytes + at, len);
 		pieces->iov[0].iov_len += len;
-		chunk_cache_put(fs->chunks, chunk);
+		chunk_cache_put(fs->chunks, chunk, len);
 		return;
 	}
 	pieces->chunks[pieces->chunk_count++] = chunk;

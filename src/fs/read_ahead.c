@@ -15,14 +15,37 @@ enum {
 	NEAR = 2 << 20,   /* READs of one reader may overtake each other by this much */
 	CHUNKS_AHEAD = 2, /* of a file that is read in its order */
 	JUMPS_MIN = 4,    /* before a file counts as read here and there */
-	WINDOW_FIRST = 64,
-	WINDOW_MAX = 64, /* entries of a directory pushed at once */
+	WINDOW = 64,      /* entries of a directory pushed at once */
+	TRUST_MAX = 8,
+	TRUST_ENOUGH = 4,
 };
 
 /* Files above this are left to their READs; what one window pushes at most, at first and later. */
 #define PUSH_FILE_MAX     ((uint64_t)256 << 10)
 #define PUSH_BYTES_FIRST  ((uint64_t)1 << 20)
 #define PUSH_BYTES_WINDOW ((uint64_t)4 << 20)
+
+/* ---- Patterns ---- */
+
+static struct file_pattern *file_slot(struct read_ahead *ahead, uint64_t nodeid)
+{
+	struct file_pattern *pattern = &ahead->files[nodeid % FILE_PATTERNS];
+
+	if (pattern->nodeid != nodeid)
+		*pattern = (struct file_pattern){ .nodeid = nodeid };
+	return pattern;
+}
+
+static struct directory_pattern *directory_slot(struct read_ahead *ahead, uint64_t nodeid,
+						bool *fresh)
+{
+	struct directory_pattern *pattern = &ahead->directories[nodeid % DIRECTORY_PATTERNS];
+
+	*fresh = pattern->nodeid != nodeid;
+	if (*fresh)
+		*pattern = (struct directory_pattern){ .nodeid = nodeid };
+	return pattern;
+}
 
 /* ---- Jobs ---- */
 
@@ -125,7 +148,7 @@ static void fetch_chunks(void *arg)
 			break;
 		rc = fs_load_chunk(fs, &op, reader, &location, false, &chunk, NULL);
 		if (rc == RC_OK)
-			chunk_cache_put(fs->chunks, chunk);
+			chunk_cache_put(fs->chunks, chunk, 0);
 		if (rc == RC_BUSY)
 			rc = RC_OK;
 		offset = location.offset + location.size;
@@ -184,7 +207,7 @@ static void push_chunk(void *arg)
 		rc = fs_load_chunk(fs, &op, reader, &location, true, &chunk, NULL);
 	if (rc == RC_OK) {
 		store_chunk(job->session, &job->inode, &location, chunk);
-		chunk_cache_put(fs->chunks, chunk);
+		chunk_cache_put(fs->chunks, chunk, chunk->size);
 		reader_cache_give(fs->readers, reader);
 	} else {
 		blob_reader_free(reader);
@@ -196,8 +219,8 @@ static void push_chunk(void *arg)
 
 struct window {
 	struct fs_session *session;
-	const struct node *files[WINDOW_MAX];
-	struct digest digests[WINDOW_MAX];
+	const struct node *files[WINDOW];
+	struct digest digests[WINDOW];
 	size_t count;
 };
 
@@ -216,11 +239,28 @@ static void push_file(void *context, size_t i, enum rc rc, struct view bytes)
 		store(session, nodeid, 0, bytes.ptr, (uint32_t)bytes.len);
 }
 
-/* The files from entry `first` on that the kernel knows and has not read yet. */
+/* The budget was spent: the READ of that entry shall call for more. */
+static void stop_before(const struct job *job, uint32_t index)
+{
+	struct read_ahead *ahead = &job->session->ahead;
+	struct directory_pattern *pattern;
+	bool fresh;
+
+	pthread_mutex_lock(&ahead->lock);
+	pattern = directory_slot(ahead, job->inode.nodeid, &fresh);
+	if (pattern->next == job->first + job->count)
+		pattern->next = index;
+	pthread_mutex_unlock(&ahead->lock);
+}
+
+/* The files from entry `first` on that the kernel knows and has not read yet. From the very start
+ * of a directory the first of them is left out: its READ shows that files are read, not just
+ * listed. */
 static void choose_files(const struct job *job, const struct directory *directory,
 			 struct window *window)
 {
 	uint64_t budget = job->budget;
+	bool leave_out = job->first == 0;
 
 	for (size_t i = job->first; i < directory_count(directory) && i < job->first + job->count;
 	     i++) {
@@ -228,10 +268,16 @@ static void choose_files(const struct job *job, const struct directory *director
 
 		if (node->kind != NODE_FILE || node->size == 0 || node->size > PUSH_FILE_MAX)
 			continue;
-		if (node->size > budget)
+		if (node->size > budget) {
+			stop_before(job, (uint32_t)i);
 			break;
+		}
 		if (!inode_table_claim_file(job->session->inodes, node, false))
 			continue;
+		if (leave_out) {
+			leave_out = false;
+			continue;
+		}
 		budget -= node->size;
 		window->files[window->count] = node;
 		window->digests[window->count++] = node->digest;
@@ -260,27 +306,7 @@ static void push_files(void *arg)
 	job_done(job);
 }
 
-/* ---- Patterns ---- */
-
-static struct file_pattern *file_slot(struct read_ahead *ahead, uint64_t nodeid)
-{
-	struct file_pattern *pattern = &ahead->files[nodeid % FILE_PATTERNS];
-
-	if (pattern->nodeid != nodeid)
-		*pattern = (struct file_pattern){ .nodeid = nodeid };
-	return pattern;
-}
-
-static struct directory_pattern *directory_slot(struct read_ahead *ahead, uint64_t nodeid,
-						bool *fresh)
-{
-	struct directory_pattern *pattern = &ahead->directories[nodeid % DIRECTORY_PATTERNS];
-
-	*fresh = pattern->nodeid != nodeid;
-	if (*fresh)
-		*pattern = (struct directory_pattern){ .nodeid = nodeid };
-	return pattern;
-}
+/* ---- What is seen ---- */
 
 /* What a READ of a file of several chunks calls for. Under the lock. */
 static void see_file(struct file_pattern *pattern, uint64_t offset, uint64_t len,
@@ -309,28 +335,29 @@ static void see_file(struct file_pattern *pattern, uint64_t offset, uint64_t len
 }
 
 /* What the first READ of a file calls for in its directory. Under the lock. */
-static void see_directory(struct directory_pattern *pattern, bool fresh, uint32_t index,
+static void see_directory(struct read_ahead *ahead, uint64_t nodeid, uint32_t index,
 			  struct job *job)
 {
-	uint32_t window;
+	bool fresh;
+	struct directory_pattern *pattern = directory_slot(ahead, nodeid, &fresh);
 
-	if (!fresh && index < pattern->next && index >= pattern->last) {
-		/* It overtook its push. */
+	if (!pattern->read && ahead->trust < TRUST_MAX)
+		ahead->trust += 2;
+	if (!fresh && index >= pattern->last && index < pattern->next) {
+		/* It overtook its push, or was left out of it. */
 		pattern->last = index;
+		pattern->read = true;
 		return;
 	}
-	if (fresh || index < pattern->next)
-		window = WINDOW_FIRST;
-	else /* In order, or after a gap that is no longer than what was read so far. */
-		window = index - pattern->next <= pattern->window ? pattern->window * 2 : 0;
-	if (window > WINDOW_MAX)
-		window = WINDOW_MAX;
 	job->first = index + 1;
-	job->count = window;
-	job->budget = fresh ? PUSH_BYTES_FIRST : PUSH_BYTES_WINDOW;
+	/* In order, or after a gap that is no longer than a window; else the order is another. */
+	if (!pattern->read || (index >= pattern->next && index - pattern->next <= WINDOW))
+		job->count = WINDOW;
+	job->budget = pattern->read || ahead->trust >= TRUST_ENOUGH ? PUSH_BYTES_WINDOW
+								    : PUSH_BYTES_FIRST;
+	pattern->read = true;
 	pattern->last = index;
-	pattern->next = index + 1 + window;
-	pattern->window = window ? window : 1;
+	pattern->next = index + 1 + job->count;
 }
 
 void read_ahead_saw(struct fs_session *session, const struct inode *inode, uint64_t offset,
@@ -347,10 +374,7 @@ void read_ahead_saw(struct fs_session *session, const struct inode *inode, uint6
 		see_file(file_slot(ahead, inode->nodeid), offset, len, chunk_start, chunk_end,
 			 &fetch, &push);
 	if (offset == 0 && can_push && inode->place) {
-		bool fresh;
-		struct directory_pattern *pattern = directory_slot(ahead, inode->place, &fresh);
-
-		see_directory(pattern, fresh, inode->index, &walk);
+		see_directory(ahead, inode->place, inode->index, &walk);
 	}
 	pthread_mutex_unlock(&ahead->lock);
 
@@ -364,5 +388,28 @@ void read_ahead_saw(struct fs_session *session, const struct inode *inode, uint6
 		submit(session, session->fs->pushers, push_chunk, &job);
 	}
 	if (walk.count && inode_table_get(session->inodes, inode->place, &walk.inode))
+		submit(session, session->fs->pushers, push_files, &walk);
+}
+
+void read_ahead_listed(struct fs_session *session, const struct inode *directory)
+{
+	struct read_ahead *ahead = &session->ahead;
+	struct job walk = { .inode = *directory, .count = 0, .budget = PUSH_BYTES_WINDOW };
+
+	if (!session->ops->notify)
+		return;
+	pthread_mutex_lock(&ahead->lock);
+	if (ahead->trust >= TRUST_ENOUGH) {
+		bool fresh;
+		struct directory_pattern *pattern =
+			directory_slot(ahead, directory->nodeid, &fresh);
+
+		if (fresh) {
+			ahead->trust--;
+			pattern->next = walk.count = WINDOW;
+		}
+	}
+	pthread_mutex_unlock(&ahead->lock);
+	if (walk.count)
 		submit(session, session->fs->pushers, push_files, &walk);
 }

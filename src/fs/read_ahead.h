@@ -36,9 +36,9 @@ struct file_pattern {
 /* How the files of one directory have been read lately. */
 struct directory_pattern {
 	uint64_t nodeid;
-	uint32_t last;   /* the entry that was read last */
-	uint32_t next;   /* entries before this one were pushed, or looked at for it */
-	uint32_t window; /* entries that were pushed last time; 0: no order was seen */
+	uint32_t last; /* the entry that was read last */
+	uint32_t next; /* entries before this one were pushed, or looked at for it */
+	bool read;     /* a READ came */
 };
 
 /* The part of a session that sees patterns. Tables of fixed size, which forget by overwriting. */
@@ -47,6 +47,9 @@ struct read_ahead {
 	pthread_cond_t idle;
 	unsigned jobs; /* under way */
 	bool ending;
+	/* Whether directories that are listed are then read: up by two with the first READ in one,
+	 * down by one with each that is pushed on the mere strength of having been listed. */
+	unsigned trust;
 	struct file_pattern files[FILE_PATTERNS];
 	struct directory_pattern directories[DIRECTORY_PATTERNS];
 };
@@ -61,5 +64,7 @@ void read_ahead_release(struct fs_session *session);
  * [chunk_start, chunk_end). The session must outlive the call. */
 void read_ahead_saw(struct fs_session *session, const struct inode *inode, uint64_t offset,
 		    uint64_t len, uint64_t chunk_start, uint64_t chunk_end);
+/* The kernel has taken in the entries of a directory (it asks what comes after them). */
+void read_ahead_listed(struct fs_session *session, const struct inode *directory);
 
 #endif
