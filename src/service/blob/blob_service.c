@@ -97,11 +97,10 @@ enum rc blob_service_stat(struct blob_service *service, const struct op *op,
 		rc = service->ops->stat(service, op, digest, size, list, err);
 	if (rc == RC_OK && list)
 		rc = check_list(digest, *size, list, err);
-	if (rc != RC_OK) {
+	if (rc != RC_OK)
 		*size = 0;
-		if (list)
-			blob_chunk_list_release(list);
-	}
+	if (list && (rc != RC_OK || list->count == 0)) /* an empty list owns nothing */
+		blob_chunk_list_release(list);
 	return called(service, op, "blob stat", digest, rc);
 }
 
