@@ -76,6 +76,12 @@ bool cursor_varint(struct cursor *cursor, uint64_t *out, bool *shortest)
 	size_t left = cursor_left(cursor);
 	uint64_t value = 0;
 
+	/* Nearly all of them are a tag or a short length. */
+	if (left && cursor->bytes.ptr[cursor->at] < 0x80) {
+		*out = cursor->bytes.ptr[cursor->at++];
+		*shortest = true;
+		return true;
+	}
 	*out = 0;
 	*shortest = false;
 	for (size_t i = 0; i < left && i < VARINT_MAX; i++) {
@@ -89,7 +95,7 @@ bool cursor_varint(struct cursor *cursor, uint64_t *out, bool *shortest)
 			continue;
 		cursor->at += i + 1;
 		*out = value;
-		*shortest = byte != 0 || i == 0;
+		*shortest = byte != 0;
 		return true;
 	}
 	cursor->failed = true;

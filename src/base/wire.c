@@ -68,6 +68,10 @@ void wire_append_varint(struct buf *out, uint64_t value)
 	uint8_t bytes[10];
 	size_t len = 0;
 
+	if (value <= 0x7f) {
+		buf_append_byte(out, (uint8_t)value);
+		return;
+	}
 	while (value > 0x7f) {
 		bytes[len++] = (uint8_t)(value | 0x80);
 		value >>= 7;

@@ -47,7 +47,7 @@ enum rc node_check_name(struct view name, struct err *err)
 {
 	if (name.len == 0)
 		return err_set(err, RC_INVALID, "the name is empty");
-	if (view_equal_string(name, ".") || view_equal_string(name, ".."))
+	if (name.ptr[0] == '.' && (name.len == 1 || (name.len == 2 && name.ptr[1] == '.')))
 		return err_set(err, RC_INVALID, "the name is '%.*s'", (int)name.len,
 			       (const char *)name.ptr);
 	if (name.len > NODE_NAME_MAX)
