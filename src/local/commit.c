@@ -25,6 +25,7 @@
 enum {
 	GROUP_BYTES = 256 << 20,
 	GROUP_FLIGHTS = 128 << 10,
+	GROUP_RAW_FILES = 256, /* each holds a descriptor */
 	GROUP_AGE_S = 10,
 	TOUCH_AGE_S = 60,
 	/* Early write-back, so that little is left for the sync at the end. */
@@ -202,33 +203,6 @@ static enum rc sync_packs(struct local_store *store, const struct local_group *g
 	return fresh ? file_sync_dir(store->layout.packs_fd, "the directory of packs", err) : RC_OK;
 }
 
-static enum rc name_raw_file(struct local_store *store, const struct local_raw_out *raw,
-			     struct err *err)
-{
-	char name[LOCAL_RAW_NAME_MAX], dir[3];
-
-	local_raw_name(&raw->blob, name);
-	memcpy(dir, name, 2);
-	dir[2] = '\0';
-	if (fsync(raw->fd) != 0)
-		return err_errno(err, errno, "cannot sync raw file %s", name);
-	bool made = mkdirat(store->layout.raw_fd, dir, 0700) == 0;
-	if (!made && errno != EEXIST)
-		return err_errno(err, errno, "cannot make raw/%s", dir);
-	AUTO_FD int dir_fd =
-		openat(store->layout.raw_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	if (dir_fd < 0)
-		return err_errno(err, errno, "cannot open raw/%s", dir);
-	if (made && fchmod(dir_fd, store->layout.dir_mode) != 0)
-		return err_errno(err, errno, "cannot make raw/%s", dir);
-	if (renameat(store->layout.raw_fd, raw->temporary, store->layout.raw_fd, name) != 0)
-		return err_errno(err, errno, "cannot name raw file %s", name);
-	enum rc rc = file_sync_dir(dir_fd, "a directory of raw files", err);
-	if (rc == RC_OK && made)
-		rc = file_sync_dir(store->layout.raw_fd, "the directory of raw files", err);
-	return rc;
-}
-
 static void sort_flights(struct landing *landing)
 {
 	size_t i = 0;
@@ -248,7 +222,7 @@ static enum rc land(struct landing *landing, struct err *err)
 
 	for (struct local_raw_out *raw = landing->group->raw_files; rc == RC_OK && raw;
 	     raw = raw->next)
-		rc = name_raw_file(store, raw, err);
+		rc = local_raw_name_it(store, raw, err);
 	if (rc != RC_OK)
 		return rc;
 	sort_flights(landing);
@@ -272,10 +246,7 @@ static void group_free(struct local_store *store, struct local_group *group)
 		struct local_raw_out *raw = group->raw_files;
 
 		group->raw_files = raw->next;
-		close(raw->fd);
-		/* Gone already where it has been named. */
-		(void)unlinkat(store->layout.raw_fd, raw->temporary, 0);
-		free(raw);
+		local_raw_drop(store, raw);
 	}
 	free(group);
 }
@@ -385,13 +356,18 @@ static void seal_and_land(struct local_store *store)
 
 /* ---- The sync thread ---- */
 
+static bool group_full(const struct local_group *group)
+{
+	return group->bytes >= GROUP_BYTES || group->count >= GROUP_FLIGHTS ||
+	       group->raw_count >= GROUP_RAW_FILES;
+}
+
 static bool group_ready(const struct local_writer *w, int64_t now)
 {
 	const struct local_group *group = w->open;
 
-	return group &&
-	       (w->stopping || w->wanted >= group->number || group->bytes >= GROUP_BYTES ||
-		group->count >= GROUP_FLIGHTS || now - group->opened_ns >= GROUP_AGE_S * NS_PER_S);
+	return group && (w->stopping || w->wanted >= group->number || group_full(group) ||
+			 now - group->opened_ns >= GROUP_AGE_S * NS_PER_S);
 }
 
 /* Asks the kernel to write back what lies in its cache; true if there was something to ask. */
@@ -550,6 +526,19 @@ static enum rc not_stored(const struct local_writer *w, struct err *err)
 	return err_set(err, RC_IO, "what another call was storing could not be stored");
 }
 
+static bool hold_failed(const struct local_writer *w, const struct local_hold *hold)
+{
+	if (hold->to == 0)
+		return false;
+	if (hold->from <= w->forgotten)
+		return true;
+	for (size_t i = 0; i < w->failed_count; i++) {
+		if (w->failed[i] >= hold->from && w->failed[i] <= hold->to)
+			return true;
+	}
+	return false;
+}
+
 /* Under write_lock. *append: the flight is the caller's to append to the open group. */
 static enum rc add_begin(struct local_store *store, struct local_hold *hold,
 			 struct local_flight *flight, bool *append, struct err *err)
@@ -557,10 +546,13 @@ static enum rc add_begin(struct local_store *store, struct local_hold *hold,
 	struct local_writer *w = &store->writer;
 
 	/* A disk slower than the compressors must not make the group grow without bound. */
-	while (w->syncing && w->open &&
-	       (w->open->bytes >= GROUP_BYTES || w->open->count >= GROUP_FLIGHTS))
+	while (w->syncing && w->open && group_full(w->open))
 		pthread_cond_wait(&w->landed, &w->lock);
 	*append = false;
+	/* What this hangs on may just have failed: then it must not land without it. (What fails
+	 * later takes the open group along.) */
+	if (hold_failed(w, hold))
+		return not_stored(w, err);
 	enum rc rc = open_group(store, err);
 	if (rc != RC_OK)
 		return rc;
@@ -596,8 +588,7 @@ static enum rc add_end(struct local_store *store, struct local_flight *flight, u
 		fail_groups(store, NULL, rc, err ? err : &none);
 		return rc;
 	}
-	if (!w->started || group->bytes >= GROUP_BYTES || group->count >= GROUP_FLIGHTS ||
-	    bytes >= KICK_BYTES)
+	if (!w->started || group_full(group))
 		wake(store);
 	return RC_OK;
 }
@@ -624,9 +615,12 @@ enum rc local_add(struct local_store *store, struct local_hold *hold, enum local
 	pthread_mutex_lock(&w->lock);
 	enum rc rc = add_begin(store, hold, flight, &append, err);
 	if (rc == RC_OK && append) {
-		uint64_t bytes = local_record_size(&flight->record);
+		uint64_t bytes = 0;
 
-		rc = local_append(store, class, &flight->record, &flight->place, err);
+		if (flight->record.bytes) {
+			bytes = local_record_size(&flight->record);
+			rc = local_append(store, class, &flight->record, &flight->place, err);
+		}
 		rc = add_end(store, flight, bytes, rc, err);
 		kick_if_due(store, class);
 	}
@@ -671,28 +665,22 @@ enum rc local_add_raw_file(struct local_store *store, struct local_hold *hold,
 	struct local_writer *w = &store->writer;
 
 	pthread_mutex_lock(&w->lock);
-	enum rc rc = open_group(store, err);
-	if (rc == RC_OK) {
+	enum rc rc = hold_failed(w, hold) ? not_stored(w, err) : open_group(store, err);
+	if (rc != RC_OK) {
+		local_raw_drop(store, raw);
+	} else {
 		raw->next = w->open->raw_files;
 		w->open->raw_files = raw;
+		w->open->raw_count++;
+		w->open->bytes += raw->size;
 		hold_group(hold, w->open->number);
+		wake(store);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return rc;
 }
 
 /* ---- Waiting ---- */
-
-static bool hold_failed(const struct local_writer *w, const struct local_hold *hold)
-{
-	if (hold->from <= w->forgotten)
-		return true;
-	for (size_t i = 0; i < w->failed_count; i++) {
-		if (w->failed[i] >= hold->from && w->failed[i] <= hold->to)
-			return true;
-	}
-	return false;
-}
 
 enum rc local_wait(struct local_store *store, const struct op *op, struct local_hold *hold,
 		   struct err *err)

@@ -15,6 +15,7 @@
 #define CASTOR_LOCAL_LOCAL_INTERNAL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -54,9 +55,9 @@ struct local_flight {
 
 	/* Belong to the claimer while MAKING, then to whoever appends it (under write_lock), then
 	 * to the group's commit. */
-	struct local_record record; /* until it is appended */
+	struct local_record record; /* until it is appended; none where it lies in a raw file */
 	struct local_place place;
-	struct digest raw_of; /* chunks with place.pack 0 */
+	struct digest raw_of; /* for place.pack 0, which is set when it is made */
 	struct buf value;     /* of tables whose value is not a place: made before it is added */
 	uint64_t seq;
 	uint64_t group;
@@ -118,11 +119,13 @@ struct local_appender {
 	size_t buffered;
 };
 
-struct local_raw_out { /* a raw file that is written and not yet named */
+struct local_raw_out { /* a raw file that is written and has not its name yet */
 	struct local_raw_out *next;
 	int fd;
+	uint64_t size;
+	uint64_t kicked; /* what the kernel was asked to write back */
 	struct digest blob;
-	char temporary[LOCAL_RAW_NAME_MAX + 32];
+	char temporary[64];
 };
 
 struct local_group_pack {
@@ -138,6 +141,7 @@ struct local_group {
 	uint64_t bytes;
 	int64_t opened_ns; /* when the first flight was added; 0: empty */
 	struct local_raw_out *raw_files;
+	size_t raw_count;
 	struct local_group_pack packs[LOCAL_PACK_CLASSES_]; /* filled when it is sealed */
 	uint64_t seq; /* of the records that are appended now */
 };
@@ -232,12 +236,26 @@ struct local_list_segment {
 enum rc local_add_list(struct local_store *store, struct local_hold *hold,
 		       struct local_flight *flight, const struct local_blob_value *value,
 		       struct local_list_segment *segments, size_t count, struct err *err) MUST_USE;
-/* Hands a written raw file to the open group, which syncs and names it. */
+/* Hands a written raw file to the open group, which syncs and names it; takes it over, also on
+ * failure. What is added with the same hold after it lands with it or after it. */
 enum rc local_add_raw_file(struct local_store *store, struct local_hold *hold,
 			   struct local_raw_out *raw, struct err *err) MUST_USE;
 /* Waits until all of the hold is durable and visible, and empties it. */
 enum rc local_wait(struct local_store *store, const struct op *op, struct local_hold *hold,
 		   struct err *err) MUST_USE;
+
+/* ---- Raw files (raw_file.c) ---- */
+
+enum rc local_raw_begin(struct local_store *store, struct local_raw_out **out,
+			struct err *err) MUST_USE;
+enum rc local_raw_write(struct local_raw_out *raw, struct view bytes, struct err *err) MUST_USE;
+/* Gives up one that was not handed to a group. NULL is fine. */
+void local_raw_drop(struct local_store *store, struct local_raw_out *raw);
+/* For the sync thread: durable under its own name. */
+enum rc local_raw_name_it(struct local_store *store, const struct local_raw_out *raw,
+			  struct err *err) MUST_USE;
+/* Removes what crashed writers left. */
+void local_raw_clear(struct local_store *store);
 
 /* ---- Looking up ---- */
 

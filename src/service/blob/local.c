@@ -64,11 +64,17 @@ enum rc blob_local_find(struct local_store *store, const struct digest *digest,
 	enum rc rc = local_index_read(store->index, &read, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = local_read_get(read, LOCAL_TABLE_CHUNKS, key, &value, err);
-	if (rc == RC_OK)
-		rc = local_place_value_decode(value, &out->place, err);
-	else if (rc == RC_NOT_FOUND)
+	/* A raw file of one chunk has both: the list tells that it is one. */
+	rc = RC_NOT_FOUND;
+	if (store->layout.policy.raw_files != 0)
 		rc = find_listed(read, key, out, err);
+	if (rc == RC_NOT_FOUND) {
+		rc = local_read_get(read, LOCAL_TABLE_CHUNKS, key, &value, err);
+		if (rc == RC_OK)
+			rc = local_place_value_decode(value, &out->place, err);
+		else if (rc == RC_NOT_FOUND)
+			rc = find_listed(read, key, out, err);
+	}
 	local_read_end(read);
 	if (rc == RC_OK)
 		local_touch(store, out->listed ? LOCAL_TABLE_BLOBS : LOCAL_TABLE_CHUNKS, key,

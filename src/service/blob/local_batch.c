@@ -2,6 +2,10 @@
  * Puts blobs into an on-disk store. Chunks of the blob at hand are held back until it is known to
  * have at most 1 MiB or more: small blobs lie together in one pack, in the order in which they
  * came, and large ones in another.
+ *
+ * Where the store's policy keeps blobs from a size up as raw files, chunks keep their plain bytes
+ * until it is known whether the blob reaches that size. While nobody knows, and it is more than can
+ * be held, it is written both ways; what turns out not to be needed is dropped.
  */
 #include <assert.h>
 #include <stdlib.h>
@@ -11,23 +15,30 @@
 #include "base/mem.h"
 #include "service/blob/local_private.h"
 
-enum { SMALL_BLOB = 1 << 20 };
+enum {
+	SMALL_BLOB = 1 << 20,
+	/* What is held of a blob that may still become a raw file. */
+	HELD_MAX = 8 << 20,
+};
 
 struct local_encoded {
 	struct blob_encoded base;
 	struct local_store *store;
-	struct local_flight *flight;
+	struct local_flight *flight; /* NULL: it is surely part of a raw file */
+	uint8_t *bytes;              /* plain; NULL where the store keeps no raw files */
 };
 
 struct local_batch {
 	struct blob_batch base;
 	struct local_store *store;
+	uint64_t raw_files; /* blobs from this size up; UINT64_MAX: none */
 	struct local_hold hold;
-	/* The chunks of the blob at hand, while it may still be small. */
-	struct local_flight **held;
+	/* The chunks of the blob at hand that are in no pack yet. */
+	struct local_encoded **held;
 	size_t held_count, held_room;
-	uint64_t held_bytes;
-	bool large; /* it is not: chunks go to their pack at once */
+	uint64_t size;             /* of the blob so far */
+	struct local_raw_out *raw; /* all of it so far, where it may be one or is */
+	bool packed;               /* chunks of it went to a pack */
 };
 
 static struct local_batch *batch_of(struct blob_batch *base)
@@ -35,86 +46,127 @@ static struct local_batch *batch_of(struct blob_batch *base)
 	return CONTAINER_OF(base, struct local_batch, base);
 }
 
+static void local_free_encoded(struct blob_encoded *base)
+{
+	struct local_encoded *encoded = CONTAINER_OF(base, struct local_encoded, base);
+
+	local_flight_unref(&encoded->store->flights, encoded->flight);
+	free(encoded->bytes);
+	free(encoded);
+}
+
 static void give_up_held(struct local_batch *batch)
 {
 	for (size_t i = 0; i < batch->held_count; i++)
-		local_flight_unref(&batch->store->flights, batch->held[i]);
+		local_free_encoded(&batch->held[i]->base);
 	batch->held_count = 0;
-	batch->held_bytes = 0;
-	batch->large = false;
+}
+
+/* The blob at hand is done, or given up. */
+static void next_blob(struct local_batch *batch)
+{
+	give_up_held(batch);
+	local_raw_drop(batch->store, batch->raw);
+	batch->raw = NULL;
+	batch->size = 0;
+	batch->packed = false;
 }
 
 static void local_batch_free(struct blob_batch *base)
 {
 	struct local_batch *batch = batch_of(base);
 
-	give_up_held(batch);
+	next_blob(batch);
 	free(batch->held);
 	free(batch);
 }
 
-static void local_free_encoded(struct blob_encoded *base)
-{
-	struct local_encoded *encoded = CONTAINER_OF(base, struct local_encoded, base);
-
-	local_flight_unref(&encoded->store->flights, encoded->flight);
-	free(encoded);
-}
+/* ---- Chunks ---- */
 
 static enum rc local_encode(struct blob_batch *base, const struct op *op, struct view chunk,
 			    struct blob_encoded **out, struct err *err)
 {
-	struct local_store *store = batch_of(base)->store;
-	struct local_flight *flight;
-	size_t stored;
-	bool known;
+	struct local_batch *batch = batch_of(base);
+	struct local_encoded *encoded = mem_zalloc(sizeof(*encoded));
+	size_t stored = 0;
+	enum rc rc = RC_OK;
 
 	(void)op;
-	enum rc rc = local_encode_chunk(store, chunk, &flight, &stored, &known, err);
-	if (rc != RC_OK)
-		return rc;
-	struct local_encoded *encoded = mem_zalloc(sizeof(*encoded));
+	encoded->store = batch->store;
 	encoded->base.size = (uint32_t)chunk.len;
-	encoded->base.cost = sizeof(*encoded) + sizeof(*flight) + stored;
-	encoded->base.known = known;
-	memcpy(encoded->base.digest.bytes, flight->key, DIGEST_SIZE);
-	encoded->store = store;
-	encoded->flight = flight;
+	encoded->base.cost = sizeof(*encoded) + sizeof(*encoded->flight);
+	if (batch->raw_files != UINT64_MAX) {
+		encoded->bytes = mem_try_alloc(chunk.len);
+		encoded->base.cost += chunk.len;
+		if (encoded->bytes)
+			memcpy(encoded->bytes, chunk.ptr, chunk.len);
+		else
+			rc = err_set(err, RC_NO_MEMORY, "no memory for a chunk");
+	}
+	if (rc == RC_OK && chunk.len >= batch->raw_files)
+		encoded->base.digest = digest_of(chunk);
+	else if (rc == RC_OK)
+		rc = local_encode_chunk(batch->store, chunk, &encoded->flight, &stored,
+					&encoded->base.known, err);
+	if (rc != RC_OK) {
+		local_free_encoded(&encoded->base);
+		return rc;
+	}
+	encoded->base.cost += stored;
+	if (encoded->flight)
+		memcpy(encoded->base.digest.bytes, encoded->flight->key, DIGEST_SIZE);
 	*out = &encoded->base;
 	return RC_OK;
 }
 
-static enum rc add_held(struct local_batch *batch, enum local_pack_class class, struct err *err)
+static enum rc pack_held(struct local_batch *batch, enum local_pack_class class, struct err *err)
 {
 	enum rc rc = RC_OK;
 
 	for (size_t i = 0; rc == RC_OK && i < batch->held_count; i++)
-		rc = local_add(batch->store, &batch->hold, class, batch->held[i], err);
-	give_up_held(batch);
+		rc = local_add(batch->store, &batch->hold, class, batch->held[i]->flight, err);
+	batch->packed |= batch->held_count > 0;
 	return rc;
+}
+
+static enum rc write_held(struct local_batch *batch, struct err *err)
+{
+	enum rc rc = batch->raw ? RC_OK : local_raw_begin(batch->store, &batch->raw, err);
+
+	for (size_t i = 0; rc == RC_OK && i < batch->held_count; i++)
+		rc = local_raw_write(
+			batch->raw, view_of(batch->held[i]->bytes, batch->held[i]->base.size), err);
+	return rc;
+}
+
+static bool is_raw(const struct local_batch *batch)
+{
+	return batch->size >= batch->raw_files;
 }
 
 static enum rc local_add_chunk(struct blob_batch *base, const struct op *op,
 			       struct blob_encoded *base_encoded, struct err *err)
 {
 	struct local_batch *batch = batch_of(base);
-	struct local_encoded *encoded = CONTAINER_OF(base_encoded, struct local_encoded, base);
-	struct local_flight *flight = encoded->flight;
+	bool raw_possible = batch->raw_files != UINT64_MAX;
+	uint64_t hold_up_to = raw_possible ? HELD_MAX : SMALL_BLOB;
 	enum rc rc = RC_OK;
 
 	(void)op;
 	if (batch->held_count == batch->held_room) {
 		batch->held_room = batch->held_room ? batch->held_room * 2 : 8;
-		batch->held =
-			mem_realloc_array(batch->held, batch->held_room, sizeof(batch->held[0]));
+		batch->held = mem_realloc_array(batch->held, batch->held_room,
+						sizeof(struct local_encoded *));
 	}
-	batch->held[batch->held_count++] = flight;
-	batch->held_bytes += encoded->base.size;
-	free(encoded);
-	if (batch->large || batch->held_bytes > SMALL_BLOB) {
-		rc = add_held(batch, LOCAL_PACK_LARGE, err);
-		batch->large = true;
-	}
+	batch->held[batch->held_count++] = CONTAINER_OF(base_encoded, struct local_encoded, base);
+	batch->size += base_encoded->size;
+	if (batch->size <= hold_up_to && !is_raw(batch))
+		return RC_OK;
+	if (raw_possible)
+		rc = write_held(batch, err);
+	if (rc == RC_OK && !is_raw(batch))
+		rc = pack_held(batch, LOCAL_PACK_LARGE, err);
+	give_up_held(batch);
 	return rc;
 }
 
@@ -194,23 +246,89 @@ static enum rc add_list(struct local_batch *batch, const struct digest *digest,
 	return rc;
 }
 
+/* Puts the stretches of a raw file under their chunks' digests, so that other blobs find them. */
+static enum rc add_raw_chunks(struct local_batch *batch, const struct digest *digest,
+			      const struct blob_chunk *chunks, size_t count, struct err *err)
+{
+	struct local_store *store = batch->store;
+	enum rc rc = RC_OK;
+
+	for (size_t i = 0; rc == RC_OK && i < count; i++) {
+		enum local_flight_state state = LOCAL_FLIGHT_STORED;
+		struct local_place_value value;
+		bool mine;
+		struct local_flight *flight =
+			local_flight_claim(&store->flights, LOCAL_TABLE_CHUNKS,
+					   chunks[i].digest.bytes, DIGEST_SIZE, &mine);
+
+		if (mine) {
+			rc = local_find_place(store, LOCAL_TABLE_CHUNKS, &chunks[i].digest, &value,
+					      err);
+			if (rc == RC_NOT_FOUND) {
+				state = LOCAL_FLIGHT_READY;
+				rc = RC_OK;
+			}
+			flight->raw_of = *digest;
+			flight->place = (struct local_place){
+				.offset = chunks[i].offset,
+				.stored = chunks[i].size,
+				.raw = chunks[i].size,
+			};
+			local_flight_settle(&store->flights, flight,
+					    rc == RC_OK ? state : LOCAL_FLIGHT_FAILED);
+		}
+		if (rc == RC_OK)
+			rc = local_add(store, &batch->hold, LOCAL_PACK_LARGE, flight, err);
+		local_flight_unref(&store->flights, flight);
+	}
+	return rc;
+}
+
+/* Is it kept as it should be? A blob from before the policy may be without its raw file. */
+static enum rc add_raw_blob(struct local_batch *batch, const struct digest *digest,
+			    const struct local_blob_value *value, const struct blob_chunk *chunks,
+			    struct err *err)
+{
+	struct local_raw_out *raw = batch->raw;
+	enum rc rc = find_blob(batch->store, digest, err);
+
+	if (rc != RC_NOT_FOUND)
+		return rc;
+	batch->raw = NULL;
+	raw->blob = *digest;
+	rc = local_add_raw_file(batch->store, &batch->hold, raw, err);
+	if (rc == RC_OK)
+		rc = add_raw_chunks(batch, digest, chunks, (size_t)value->chunks, err);
+	return rc == RC_OK ? add_list(batch, digest, value, chunks, err) : rc;
+}
+
 static enum rc local_add_blob(struct blob_batch *base, const struct op *op,
 			      const struct digest *digest, uint64_t size,
 			      const struct blob_chunk *chunks, size_t count, struct err *err)
 {
 	struct local_batch *batch = batch_of(base);
-
-	(void)op;
-	enum rc rc = add_held(batch, LOCAL_PACK_SMALL, err);
-	if (rc != RC_OK || count < 2)
-		return rc;
 	struct local_blob_value value = {
 		.day = (uint16_t)clock_day(),
+		.raw_file = is_raw(batch),
 		.size = size,
 		.chunks = count,
-		.segments = (uint32_t)((count - 1) / LOCAL_SEGMENT_CHUNKS + 1),
+		.segments = count ? (uint32_t)((count - 1) / LOCAL_SEGMENT_CHUNKS + 1) : 0,
 	};
-	return add_list(batch, digest, &value, chunks, err);
+	enum rc rc = RC_OK;
+
+	(void)op;
+	if (value.raw_file && count > 0) {
+		rc = add_raw_blob(batch, digest, &value, chunks, err);
+	} else {
+		rc = pack_held(batch,
+			       batch->packed || size > SMALL_BLOB ? LOCAL_PACK_LARGE
+								  : LOCAL_PACK_SMALL,
+			       err);
+		if (rc == RC_OK && count > 1)
+			rc = add_list(batch, digest, &value, chunks, err);
+	}
+	next_blob(batch);
+	return rc;
 }
 
 static enum rc local_commit(struct blob_batch *base, const struct op *op, struct err *err)
@@ -238,6 +356,8 @@ enum rc blob_local_open_batch(struct blob_service *service, const struct op *op,
 	(void)err;
 	blob_batch_init(&batch->base, &batch_ops);
 	batch->store = blob_local_of(service)->store;
+	uint64_t raw_files = batch->store->layout.policy.raw_files;
+	batch->raw_files = raw_files ? raw_files : UINT64_MAX;
 	*out = &batch->base;
 	return RC_OK;
 }
