@@ -159,6 +159,7 @@ static enum rc run_pipeline(const struct services *services, const struct op *op
 {
 	struct blob_batch *batch AUTO_BLOB_BATCH = NULL;
 	struct tree_source source = { .fill = fill_from_nar, .context = input };
+	struct tree_taker taker = { .build = build };
 	struct import_progress stats = { 0 };
 	struct tree_report report = { 0 };
 	struct tree_pipe pipe;
@@ -168,7 +169,7 @@ static enum rc run_pipeline(const struct services *services, const struct op *op
 		return rc;
 	tree_pipe_init(&pipe, op, batch, source, 0, 0);
 	tree_pipe_start(&pipe);
-	rc = tree_collect(&pipe, build, NULL, &report, &stats, err);
+	rc = tree_collect(&pipe, &taker, &report, &stats, err);
 	if (rc == RC_OK)
 		rc = tree_pipe_finish(&pipe, facts, err);
 	tree_pipe_release(&pipe);

@@ -9,8 +9,7 @@
 
 struct collect {
 	struct tree_pipe *pipe;
-	struct tree_build *build;
-	struct stat_cache_writer *cache;
+	const struct tree_taker *taker;
 	struct import_progress *stats;
 	/* Chunks of the file at hand, which may come in many parts. */
 	struct blob_chunk *chunks;
@@ -88,9 +87,12 @@ static enum rc add_file(struct collect *collect, struct tree_block *block,
 	if (rc != RC_OK)
 		return rc;
 	node.name = tree_block_text(block, entry->name_at, entry->name_len);
-	tree_build_add(collect->build, &node);
-	if (collect->cache)
-		stat_cache_add(collect->cache, &entry->stat, &entry->digest);
+	if (collect->taker->build)
+		tree_build_add(collect->taker->build, &node);
+	else
+		collect->taker->file(collect->taker->context, &node);
+	if (collect->taker->cache)
+		stat_cache_add(collect->taker->cache, &entry->stat, &entry->digest);
 	return RC_OK;
 }
 
@@ -101,11 +103,11 @@ static enum rc add_entry(struct collect *collect, struct tree_block *block,
 
 	switch (entry->kind) {
 	case TREE_ENTRY_BEGIN:
-		return tree_build_begin(collect->build, collect->pipe->op, name, err);
+		return tree_build_begin(collect->taker->build, collect->pipe->op, name, err);
 	case TREE_ENTRY_END:
-		return tree_build_end(collect->build, collect->pipe->op, err);
+		return tree_build_end(collect->taker->build, collect->pipe->op, err);
 	case TREE_ENTRY_SYMLINK:
-		tree_build_add(collect->build,
+		tree_build_add(collect->taker->build,
 			       &(struct node){ .kind = NODE_SYMLINK,
 					       .name = name,
 					       .target = tree_block_text(block, entry->target_at,
@@ -118,11 +120,10 @@ static enum rc add_entry(struct collect *collect, struct tree_block *block,
 	return add_file(collect, block, entry, err);
 }
 
-enum rc tree_collect(struct tree_pipe *pipe, struct tree_build *build,
-		     struct stat_cache_writer *cache, struct tree_report *report,
-		     struct import_progress *stats, struct err *err)
+enum rc tree_collect(struct tree_pipe *pipe, const struct tree_taker *taker,
+		     struct tree_report *report, struct import_progress *stats, struct err *err)
 {
-	struct collect collect = { .pipe = pipe, .build = build, .cache = cache, .stats = stats };
+	struct collect collect = { .pipe = pipe, .taker = taker, .stats = stats };
 	enum rc rc;
 
 	for (;;) {

@@ -14,10 +14,19 @@ struct tree_report {
 };
 void tree_report(struct tree_report *report, const struct import_progress *stats);
 
+/* What hears of everything that was stored. */
+struct tree_taker {
+	struct tree_build *build; /* NULL where the source is bare */
+	/* Each file of a bare source, in its order; the name is what `fill` gave. */
+	void (*file)(void *context, const struct node *node);
+	void *context;
+	struct stat_cache_writer *cache; /* may be NULL */
+};
+
 /* Runs the pipeline to its end: every blob is added to the batch, every directory to the build,
- * every file to the cache (which may be NULL). Commits nothing. */
-enum rc tree_collect(struct tree_pipe *pipe, struct tree_build *build,
-		     struct stat_cache_writer *cache, struct tree_report *report,
-		     struct import_progress *stats, struct err *err) MUST_USE;
+ * every file to the cache. Commits nothing. */
+enum rc tree_collect(struct tree_pipe *pipe, const struct tree_taker *taker,
+		     struct tree_report *report, struct import_progress *stats,
+		     struct err *err) MUST_USE;
 
 #endif

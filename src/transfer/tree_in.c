@@ -212,6 +212,7 @@ static enum rc run_pipeline(struct import *import, struct tree_build *build,
 {
 	const struct op *op = import->op;
 	struct blob_batch *batch AUTO_BLOB_BATCH = NULL;
+	struct tree_taker taker = { .build = build, .cache = cache };
 	struct tree_walk *walk = NULL;
 	struct tree_pipe pipe;
 	enum rc rc = blob_service_open_batch(import->services->blobs, op, &batch, err);
@@ -223,7 +224,7 @@ static enum rc run_pipeline(struct import *import, struct tree_build *build,
 	tree_pipe_init(&pipe, op, batch, tree_scan(walk), import->options->threads,
 		       import->options->memory);
 	tree_pipe_start(&pipe);
-	rc = tree_collect(&pipe, build, cache, &import->report, &import->stats, err);
+	rc = tree_collect(&pipe, &taker, &import->report, &import->stats, err);
 	if (rc == RC_OK)
 		rc = tree_pipe_finish(&pipe, &import->facts, err);
 	tree_pipe_release(&pipe);
