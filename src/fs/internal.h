@@ -160,6 +160,7 @@ struct fs_pieces {
 	int chunk_count;
 	void *copy;                    /* instead of chunks, where there would be too many pieces */
 	uint64_t last_start, last_end; /* of the chunk with the last byte */
+	bool keep; /* chunks stay in the cache even once they were served whole */
 };
 /* [offset, offset + len) of a file, within its size. 0, a negative errno (logged) or FS_DEFER. */
 int fs_read_file(struct fs_request *request, const struct inode *inode, uint64_t offset, size_t len,

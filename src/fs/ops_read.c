@@ -44,7 +44,8 @@ enum rc fs_load_chunk(struct fs *fs, const struct op *op, struct blob_reader *re
 void fs_pieces_release(struct fs *fs, struct fs_pieces *pieces)
 {
 	for (int i = 0; i < pieces->chunk_count; i++)
-		chunk_cache_put(fs->chunks, pieces->chunks[i], pieces->iov[i].iov_len);
+		chunk_cache_put(fs->chunks, pieces->chunks[i],
+				pieces->keep ? 0 : pieces->iov[i].iov_len);
 	pieces->chunk_count = pieces->count = 0;
 	free(pieces->copy);
 	pieces->copy = NULL;
@@ -75,7 +76,7 @@ static void add_piece(struct fs *fs, struct fs_pieces *pieces, struct chunk *chu
 	if (pieces->copy) {
 		memcpy((uint8_t *)pieces->copy + pieces->iov[0].iov_len, chunk->bytes + at, len);
 		pieces->iov[0].iov_len += len;
-		chunk_cache_put(fs->chunks, chunk, len);
+		chunk_cache_put(fs->chunks, chunk, pieces->keep ? 0 : len);
 		return;
 	}
 	pieces->chunks[pieces->chunk_count++] = chunk;
@@ -134,6 +135,8 @@ int fs_read_file(struct fs_request *request, const struct inode *inode, uint64_t
 
 	out->count = out->chunk_count = 0;
 	out->copy = NULL;
+	/* Other guests may read the same. */
+	out->keep = !request->session->ops->notify;
 	if (fs->blobs_remote && !request->may_wait)
 		return FS_DEFER;
 	rc = fs_open_reader(fs, &request->op, &inode->digest, inode->size, &reader, &err);
