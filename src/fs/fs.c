@@ -253,14 +253,15 @@ int fs_root_refresh(struct fs_request *request)
 {
 	struct fs *fs = request->session->fs;
 	struct err err = ERR_INIT;
-	uint64_t generation;
-	enum rc rc;
+	uint64_t generation = 0;
+	enum rc rc = RC_UNSUPPORTED;
 
 	if (fs->roots->ops->fixed)
 		return 0;
-	if (fs->roots->ops->remote && !request->may_wait)
-		return FS_DEFER;
-	rc = fs->roots->ops->generation(fs->roots, &request->op, &generation, &err);
+	/* The kernel asks for these attributes on every walk into the mount: not even what it has
+	 * cached could be reached while a remote service hangs. */
+	if (!fs->roots->ops->remote)
+		rc = fs->roots->ops->generation(fs->roots, &request->op, &generation, &err);
 	if (rc == RC_CANCELLED)
 		return fs_errno(rc);
 	/* A service that cannot tell, or not at the moment: it may have changed. */
