@@ -245,31 +245,79 @@ static struct entry *new_entry(struct chunk_cache *cache, const struct chunk_key
 	return entry;
 }
 
+/* Gives up a pin. */
+static void unpin(struct chunk_cache *cache, struct entry *entry)
+{
+	if (--entry->pins > 0)
+		return;
+	if (entry->state == CHUNK_READY && entry->served >= entry->chunk.size) {
+		hashmap_remove(&cache->entries, &entry->key);
+		entry->state = CHUNK_DROPPED;
+	}
+	if (entry->state == CHUNK_DROPPED) {
+		recycle(cache, entry->chunk.bytes, entry->class, entry->capacity);
+		free(entry);
+	} else {
+		entry->last_used = clock_monotonic_ns();
+		list_add(cache, entry);
+	}
+	while (cache->bytes > cache->budget && cache->oldest) {
+		evict(cache, cache->oldest);
+		if (cache->bytes > cache->budget)
+			drop_spares(cache);
+	}
+}
+
+/* Stays pinned while it waits, so that it gets the chunk even if that is dropped soon after. The
+ * state that it waited for, or CHUNK_LOADING with *rc set where op ended. */
+static enum chunk_state wait_for(struct chunk_cache *cache, struct entry *entry,
+				 const struct op *op, enum rc *rc, struct err *err)
+{
+	while (entry->state == CHUNK_LOADING) {
+		*rc = op_check(op, err);
+		if (*rc != RC_OK)
+			break;
+		wait_a_little(cache, &entry->key);
+	}
+	return entry->state;
+}
+
+/* Pins the chunk of that key if it is there, or comes while we wait. */
+static enum rc find(struct chunk_cache *cache, const struct op *op, const struct chunk_key *key,
+		    bool wait, struct entry **out, struct err *err)
+{
+	struct entry *entry;
+	enum rc rc = RC_OK;
+
+	*out = NULL;
+	while (!*out && rc == RC_OK && (entry = hashmap_get(&cache->entries, key))) {
+		if (entry->state == CHUNK_LOADING && !wait)
+			return err_set(err, RC_BUSY, "the chunk is being loaded");
+		pin(cache, entry);
+		if (wait_for(cache, entry, op, &rc, err) == CHUNK_READY)
+			*out = entry;
+		else
+			unpin(cache, entry);
+	}
+	return rc;
+}
+
 enum rc chunk_cache_get(struct chunk_cache *cache, const struct op *op, const struct digest *blob,
 			const struct blob_chunk *location, bool wait, struct chunk **out,
 			bool *load, struct err *err)
 {
 	struct chunk_key key = key_of(blob, location);
 	struct entry *entry;
-	enum rc rc = RC_OK;
+	enum rc rc;
 
 	*out = NULL;
 	*load = false;
 	pthread_mutex_lock(&cache->lock);
-	while ((entry = hashmap_get(&cache->entries, &key)) && entry->state == CHUNK_LOADING) {
-		if (!wait)
-			rc = err_set(err, RC_BUSY, "the chunk is being loaded");
-		else
-			rc = op_check(op, err);
-		if (rc != RC_OK)
-			break;
-		wait_a_little(cache, &key);
-	}
-	if (rc == RC_OK && entry && entry->chunk.size != location->size)
+	rc = find(cache, op, &key, wait, &entry, err);
+	if (rc == RC_OK && entry && entry->chunk.size != location->size) {
+		unpin(cache, entry);
 		rc = err_set(err, RC_CORRUPT, "two chunk lists disagree about a chunk's size");
-	if (rc == RC_OK && entry) {
-		pin(cache, entry);
-	} else if (rc == RC_OK) {
+	} else if (rc == RC_OK && !entry) {
 		entry = new_entry(cache, &key, location->size);
 		*load = entry != NULL;
 		if (!entry)
@@ -295,26 +343,6 @@ void chunk_cache_loaded(struct chunk_cache *cache, struct chunk *chunk, bool ok)
 	pthread_mutex_unlock(&cache->lock);
 }
 
-static void unused(struct chunk_cache *cache, struct entry *entry)
-{
-	if (entry->state == CHUNK_READY && entry->served >= entry->chunk.size) {
-		hashmap_remove(&cache->entries, &entry->key);
-		entry->state = CHUNK_DROPPED;
-	}
-	if (entry->state == CHUNK_DROPPED) {
-		recycle(cache, entry->chunk.bytes, entry->class, entry->capacity);
-		free(entry);
-	} else {
-		entry->last_used = clock_monotonic_ns();
-		list_add(cache, entry);
-	}
-	while (cache->bytes > cache->budget && cache->oldest) {
-		evict(cache, cache->oldest);
-		if (cache->bytes > cache->budget)
-			drop_spares(cache);
-	}
-}
-
 void chunk_cache_put(struct chunk_cache *cache, struct chunk *chunk, size_t served)
 {
 	struct entry *entry = entry_of(chunk);
@@ -322,8 +350,7 @@ void chunk_cache_put(struct chunk_cache *cache, struct chunk *chunk, size_t serv
 	pthread_mutex_lock(&cache->lock);
 	assert(entry->pins > 0 && entry->state != CHUNK_LOADING);
 	entry->served += served;
-	if (--entry->pins == 0)
-		unused(cache, entry);
+	unpin(cache, entry);
 	pthread_mutex_unlock(&cache->lock);
 }
 
