@@ -8,6 +8,9 @@
 
 #include "tree_test_util.h"
 #include "double/double.h"
+#include "service/blob/local.h"
+#include "service/directory/local.h"
+#include "service/path_info/local.h"
 #include "transfer/tree_walk.h"
 
 /* ---- What was stored, compared with the disk ---- */
@@ -121,6 +124,32 @@ static void random_trees(void **state)
 		import_checked(&services, dir, &options);
 		services_release(&services);
 	}
+}
+
+/* The same into packs and an index, twice: what came first is found again. */
+static void a_store_on_disk(void **state)
+{
+	struct testing_random random = testing_random_from_env();
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	AUTO_TESTING_DIR char *at = testing_dir();
+	struct import_options options = { .name = "tree", .no_cache = true };
+	struct services services;
+	struct local_store *store;
+	struct err err = ERR_INIT;
+	char *last AUTO_FREE = NULL;
+
+	(void)state;
+	tree_test_fill(dir, 4, &random, &last);
+	tree_test_write_random(dir, "large", 5 << 20, &random);
+	assert_ok(local_store_open(at, NULL, &store, &err), &err);
+	services = (struct services){ .blobs = blob_local_new(store),
+				      .directories = directory_local_new(store),
+				      .path_infos = path_info_local_new(store),
+				      .nar_facts = nar_facts_local_new(store) };
+	local_store_unref(store);
+	assert_true(import_checked(&services, dir, &options).bytes_stored > 0);
+	assert_int_equal(import_checked(&services, dir, &options).bytes_stored, 0);
+	services_release(&services);
 }
 
 static void large_file(void **state)
@@ -480,6 +509,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(random_trees),
+		cmocka_unit_test(a_store_on_disk),
 		cmocka_unit_test(large_file),
 		cmocka_unit_test(roots_of_every_kind),
 		cmocka_unit_test(many_directories),
