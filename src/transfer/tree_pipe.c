@@ -8,6 +8,7 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include <openssl/evp.h>
@@ -29,6 +30,8 @@ static struct tree_block *block_new(size_t size)
 
 	if (!bytes)
 		return NULL;
+	/* Compression looks back all over a chunk: fewer misses of the address cache. */
+	madvise(bytes, size, MADV_HUGEPAGE);
 	block = mem_zalloc(sizeof(*block));
 	block->bytes = bytes;
 	block->size = size;
