@@ -149,7 +149,6 @@ static void refuse_body(uint32_t field, const struct buf *body, const char *says
 static void bad_messages(void **state)
 {
 	CLEANUP(buf_release) struct buf body = BUF_INIT;
-	CLEANUP(buf_release) struct buf message = BUF_INIT;
 
 	(void)state;
 	refuse("", 0, "empty");

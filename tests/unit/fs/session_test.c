@@ -319,7 +319,7 @@ static void reading(void **state)
 			buf_clear(&got);
 			assert_int_equal(fake_read(fake, FUSE_READ, nodeid, offset, size, &got), 0);
 			assert_view_equal(buf_view(&got),
-					  view_of("hello, world" + (offset < 12 ? offset : 0),
+					  view_of(&"hello, world"[offset < 12 ? offset : 0],
 						  left < size ? left : size));
 		}
 	}
