@@ -107,13 +107,13 @@ static enum rc open_local_raw(const char *dir, struct services *out, struct err 
 }
 
 const struct backend backends[] = {
-	{ "memory", .persistent = false, open_memory },
-	{ "files", .persistent = true, open_files },
-	{ "local", .persistent = true, open_local },
-	{ "local, not compressed", .persistent = true, open_local_plain },
-	{ "local, raw files", .persistent = true, open_local_raw },
+	{ "memory", open_memory },
+	{ "files", open_files, .persistent = true, .descriptors = true },
+	{ "local", open_local, .persistent = true },
+	{ "local, not compressed", open_local_plain, .persistent = true },
+	{ "local, raw files", open_local_raw, .persistent = true, .descriptors = true },
 #ifdef CASTOR_WITH_GRPC
-	{ "grpc", .persistent = false, open_grpc, close_grpc },
+	{ "grpc", open_grpc, close_grpc },
 #endif
 };
 const size_t backend_count = ARRAY_LEN(backends);

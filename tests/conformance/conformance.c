@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -63,13 +64,21 @@ uint64_t random_below(uint64_t limit)
 
 uint8_t *test_content(uint64_t number, size_t len)
 {
+	enum { BLOCK = 4096 };
 	uint8_t *bytes = mem_alloc(len);
+	char text[BLOCK];
 
-	random_bytes(number, bytes, len);
-	/* Of every 8 KiB, the second half repeats a short text. */
-	for (size_t at = 0; at < len; at++)
-		if (at & 4096)
-			bytes[at] = (uint8_t) "castor "[at % 7];
+	for (size_t i = 0; i < BLOCK; i++)
+		text[i] = "castor "[i % 7];
+	/* Every second block repeats a short text. */
+	for (size_t at = 0; at < len; at += BLOCK) {
+		size_t block = len - at < BLOCK ? len - at : BLOCK;
+
+		if (at / BLOCK % 2)
+			memcpy(bytes + at, text, block);
+		else
+			random_bytes(number * 65536 + at / BLOCK, bytes + at, block);
+	}
 	return bytes;
 }
 
@@ -80,7 +89,8 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
 	(void)st;
 	(void)kind;
 	(void)ftw;
-	return remove(path);
+	remove(path); /* a server that ends may be faster */
+	return 0;
 }
 
 static void close_services(const struct backend *backend, struct services *services)
@@ -141,6 +151,20 @@ void fixture_damage(struct fixture *fixture, struct view marker)
 	open_services(fixture);
 }
 
+bool fixture_small_disk(struct fixture *fixture, size_t bytes)
+{
+	char options[32];
+
+	if (!fixture->backend->persistent)
+		return false;
+	snprintf(options, sizeof(options), "size=%zu", bytes);
+	close_services(fixture->backend, &fixture->services);
+	if (mount("tmpfs", fixture->dir, "tmpfs", MS_NOSUID | MS_NODEV, options))
+		return false;
+	open_services(fixture);
+	return true;
+}
+
 /* ---- The runner ---- */
 
 struct run {
@@ -166,6 +190,7 @@ static int clean_one(void **state)
 	struct fixture *fixture = *state;
 
 	close_services(fixture->backend, &fixture->services);
+	umount2(fixture->dir, MNT_DETACH); /* of a small disk */
 	nftw(fixture->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 	free(fixture);
 	return 0;

@@ -18,12 +18,12 @@
 
 struct backend {
 	const char *name;
-	/* Opening the same directory again shows what was put before. */
-	bool persistent;
 	/* Fills what this backend has, leaves the rest NULL. */
 	enum rc (*open)(const char *dir, struct services *out, struct err *err);
 	/* After the services were released; NULL: nothing is left to close. */
 	void (*close)(void);
+	bool persistent;  /* opening the same directory again shows what was put before */
+	bool descriptors; /* large blobs have them */
 };
 extern const struct backend backends[];
 extern const size_t backend_count;
@@ -48,6 +48,10 @@ void fixture_reopen(struct fixture *fixture);
 /* Closes them, finds these bytes in the files of the backend (it fails where they are not), damages
  * them, and opens again. Skips the case where a backend forgets. */
 void fixture_damage(struct fixture *fixture, struct view marker);
+
+/* Puts an empty filesystem of that size under the fixture, and opens the backend there. False where
+ * the machine does not let us, or the backend keeps nothing on disk. */
+bool fixture_small_disk(struct fixture *fixture, size_t bytes);
 
 /* The sentence of the last `must` or `expect`. */
 extern _Thread_local struct err last_err;
