@@ -12,7 +12,7 @@
 #include "fs/internal.h"
 
 enum {
-	NEAR = 2 << 20,   /* READs of one reader may overtake each other by this much */
+	NEAR = 4 << 20,   /* READs of one reader may overtake each other by this much */
 	CHUNKS_AHEAD = 2, /* of a file that is read in its order */
 	JUMPS_MIN = 4,    /* before a file counts as read here and there */
 	WINDOW = 64,      /* entries of a directory pushed at once */
@@ -128,6 +128,18 @@ static struct op job_op(const struct fs_session *session)
 
 /* ---- Chunks of one file ---- */
 
+/* Where the reader has come to meanwhile: what lies before that is decoded for nothing. */
+static uint64_t reader_position(struct fs_session *session, uint64_t nodeid)
+{
+	struct read_ahead *ahead = &session->ahead;
+	uint64_t next;
+
+	pthread_mutex_lock(&ahead->lock);
+	next = file_slot(ahead, nodeid)->next;
+	pthread_mutex_unlock(&ahead->lock);
+	return next;
+}
+
 /* Decodes the chunks from offset on. Errors are left to the READ that meets them. */
 static void fetch_chunks(void *arg)
 {
@@ -146,12 +158,14 @@ static void fetch_chunks(void *arg)
 		rc = blob_reader_locate(reader, &op, offset, &location, NULL);
 		if (rc != RC_OK)
 			break;
+		offset = location.offset + location.size;
+		if (reader_position(job->session, job->inode.nodeid) > location.offset)
+			continue;
 		rc = fs_load_chunk(fs, &op, reader, &location, false, &chunk, NULL);
 		if (rc == RC_OK)
 			chunk_cache_put(fs->chunks, chunk, 0);
 		if (rc == RC_BUSY)
 			rc = RC_OK;
-		offset = location.offset + location.size;
 	}
 	if (rc == RC_OK)
 		reader_cache_give(fs->readers, reader);
