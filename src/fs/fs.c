@@ -50,6 +50,16 @@ static uint64_t progress(struct fs *fs)
 	return sum;
 }
 
+void fs_trim(struct fs *fs)
+{
+	int64_t now = clock_monotonic_ns();
+
+	chunk_cache_shrink(fs->chunks, now);
+	reader_cache_shrink(fs->readers, now);
+	lru_clear(fs->directory_cache);
+	malloc_trim(0);
+}
+
 /* Chunks go when they have not been used for a while, for the kernel has their bytes in its page
  * cache; directories when no request came at all. */
 static void *janitor_run(void *arg)
@@ -75,10 +85,8 @@ static void *janitor_run(void *arg)
 		now = clock_monotonic_ns();
 		chunk_cache_shrink(fs->chunks, now - IDLE_S * NS_PER_S);
 		reader_cache_shrink(fs->readers, now - IDLE_S * NS_PER_S);
-		if (idle_rounds == IDLE_S / JANITOR_S) {
-			lru_clear(fs->directory_cache);
-			malloc_trim(0);
-		}
+		if (idle_rounds == IDLE_S / JANITOR_S)
+			fs_trim(fs);
 		pthread_mutex_lock(&fs->lock);
 	}
 	pthread_mutex_unlock(&fs->lock);

@@ -36,6 +36,11 @@ enum rc fs_new(struct blob_service *blobs, struct directory_service *directories
  * are set). */
 void fs_free(struct fs *fs);
 
+/* Gives back all memory that can be had again: cached chunks, directories and idle readers. A mount
+ * does so by itself: chunks go once they were not used for ten seconds, all of it after as long
+ * without a request. */
+void fs_trim(struct fs *fs);
+
 /* For tests and `castor mount` on SIGUSR1. */
 enum { FS_OPCODES = 64 };
 struct fs_stats {

@@ -375,6 +375,10 @@ static void large_file(void **state)
 	fs_get_stats(fake->fs, &stats);
 	print_message("%zu bytes of chunks kept\n", stats.chunk_bytes);
 	assert_true(stats.chunk_bytes <= 2 << 20);
+	fs_trim(fake->fs);
+	fs_get_stats(fake->fs, &stats);
+	assert_int_equal(stats.chunk_bytes, 0);
+	assert_int_equal(stats.directory_bytes, 0);
 	fake_close(fake);
 	fake_store_close(&store);
 }
