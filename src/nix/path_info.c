@@ -17,8 +17,6 @@
 #include "base/mem.h"
 #include "base/wire.h"
 
-enum { SIGNATURE_NAME_MAX = 255 };
-
 /* ---- The value ---- */
 
 void path_info_release(struct path_info *info)
@@ -49,27 +47,6 @@ void path_info_copy(struct path_info *out, const struct path_info *in)
 }
 
 /* ---- Checks ---- */
-
-static enum rc check_signature_name(struct view name, struct err *err)
-{
-	if (name.len == 0 || name.len > SIGNATURE_NAME_MAX)
-		return err_set(err, RC_INVALID,
-			       "the name of a signature has %zu bytes, not 1 to %d", name.len,
-			       SIGNATURE_NAME_MAX);
-	for (size_t i = 0; i < name.len; i++) {
-		uint8_t c = name.ptr[i];
-		bool good = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-			    (c >= 'A' && c <= 'Z') || c == '-' || c == '.' || c == '_';
-
-		if (!good)
-			return err_set(
-				err, RC_INVALID,
-				"the name of a signature has byte 0x%02x: allowed are letters, "
-				"digits and -._",
-				c);
-	}
-	return RC_OK;
-}
 
 static enum rc check_counts(size_t references, size_t signatures, struct err *err)
 {
@@ -118,13 +95,45 @@ enum rc path_info_check(const struct path_info *info, struct err *err)
 	for (size_t i = 0; rc == RC_OK && i < info->reference_count; i++)
 		rc = check_path(&info->references[i], "references", err);
 	for (size_t i = 0; rc == RC_OK && i < info->signature_count; i++)
-		rc = check_signature_name(view_of_string(info->signatures[i].name), err);
+		rc = signature_check_name(view_of_string(info->signatures[i].name), err);
 	if (rc == RC_OK && info->has_deriver)
 		rc = check_path(&info->deriver, "deriver", err);
 	if (rc == RC_OK && info->has_ca && (unsigned)info->ca.kind >= CA_KIND_COUNT_)
 		rc = err_set(err, RC_INVALID, "a content address of kind %u, which is unknown",
 			     (unsigned)info->ca.kind);
 	return rc;
+}
+
+enum rc path_info_check_ca(const struct path_info *info, struct err *err)
+{
+	AUTO_FREE struct store_path *others = NULL;
+	struct store_path path;
+	size_t count = 0;
+	enum rc rc;
+
+	if (!info->has_ca)
+		return RC_OK;
+	others = mem_array(info->reference_count + 1, sizeof(*others));
+	for (size_t i = 0; i < info->reference_count; i++) {
+		if (!store_path_equal(&info->references[i], &info->path))
+			others[count++] = info->references[i];
+	}
+	rc = store_path_from_ca(&info->ca, view_of_string(info->path.name), others, count,
+				count < info->reference_count, &path, err);
+	if (rc == RC_OK && !store_path_equal(&path, &info->path))
+		rc = err_set(err, RC_INVALID, "the content address of %s leads to another path",
+			     info->path.name);
+	if (rc == RC_OK && info->ca.kind == CA_NAR_SHA256 &&
+	    memcmp(info->ca.digest, info->nar_sha256.bytes, sizeof(info->nar_sha256.bytes)) != 0)
+		rc = err_set(err, RC_INVALID, "the content address of %s is not its NAR's hash",
+			     info->path.name);
+	return rc;
+}
+
+void path_info_fingerprint(const struct path_info *info, struct buf *out)
+{
+	fingerprint(&info->path, &info->nar_sha256, info->nar_size, info->references,
+		    info->reference_count, out);
 }
 
 /* ---- Encoding ---- */
@@ -240,7 +249,7 @@ static enum rc decode_signature(struct view bytes, struct signature *out, struct
 	if (rc == RC_OK)
 		rc = want_end(&message, "Signature", err);
 	if (rc == RC_OK)
-		rc = check_signature_name(name.bytes, err);
+		rc = signature_check_name(name.bytes, err);
 	if (rc == RC_OK)
 		rc = want_size(data.bytes, SIGNATURE_SIZE, "Signature.data", err);
 	if (rc != RC_OK)
@@ -252,13 +261,10 @@ static enum rc decode_signature(struct view bytes, struct signature *out, struct
 
 static enum rc decode_deriver(struct view bytes, struct store_path *out, struct err *err)
 {
-	static const char drv[] = ".drv";
-	const size_t drv_len = sizeof(drv) - 1;
 	struct cursor message = cursor_of(bytes);
 	struct once name = { 0 }, digest = { 0 };
 	struct wire_field field;
 	enum rc rc = RC_OK;
-	size_t len;
 
 	while (rc == RC_OK && wire_next(&message, &field)) {
 		if (field.number == 1)
@@ -274,12 +280,9 @@ static enum rc decode_deriver(struct view bytes, struct store_path *out, struct 
 		rc = store_path_check_name(name.bytes, err);
 	if (rc != RC_OK)
 		return rc;
-	/* Some programs keep the ending, some do not. */
-	len = name.bytes.len;
-	if (len > drv_len && memcmp(name.bytes.ptr + len - drv_len, drv, drv_len) == 0)
-		len -= drv_len;
 	memcpy(out->hash, digest.bytes.ptr, STORE_PATH_HASH_SIZE);
-	memcpy(out->name, name.bytes.ptr, len);
+	memcpy(out->name, name.bytes.ptr, name.bytes.len);
+	store_path_drop_drv(out); /* some programs keep the ending, some do not */
 	return RC_OK;
 }
 

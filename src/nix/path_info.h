@@ -12,14 +12,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "castore/node.h"
+#include "nix/signature.h"
 #include "nix/store_path.h"
 
-enum { PATH_INFO_REFERENCES_MAX = 65536, PATH_INFO_SIGNATURES_MAX = 256, SIGNATURE_SIZE = 64 };
-
-struct signature {
-	char *name; /* owned; alphanumerics, '-', '.', '_' */
-	uint8_t data[SIGNATURE_SIZE];
-};
+enum { PATH_INFO_REFERENCES_MAX = 65536, PATH_INFO_SIGNATURES_MAX = 256 };
 
 struct path_info {
 	struct store_path path; /* the node's name, parsed */
@@ -48,5 +44,11 @@ void path_info_encode(const struct path_info *info, struct buf *out);
 enum rc path_info_decode(struct view message, struct path_info *out, struct err *err) MUST_USE;
 /* The same checks on a value that a program filled in. */
 enum rc path_info_check(const struct path_info *info, struct err *err) MUST_USE;
+/* That the content address, where there is one, leads to the store path, and where it is that of the
+ * NAR, to its hash. Whether other content has the digest that it names, only the content can tell.
+ */
+enum rc path_info_check_ca(const struct path_info *info, struct err *err) MUST_USE;
+/* What a signature of it covers; appends. */
+void path_info_fingerprint(const struct path_info *info, struct buf *out);
 
 #endif

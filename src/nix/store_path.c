@@ -105,6 +105,63 @@ int store_path_compare(const struct store_path *a, const struct store_path *b)
 	return strcmp(a->name, b->name);
 }
 
+void store_path_drop_drv(struct store_path *path)
+{
+	static const char ending[] = ".drv";
+	size_t len = strlen(path->name), ending_len = sizeof(ending) - 1;
+
+	if (len > ending_len && strcmp(path->name + len - ending_len, ending) == 0)
+		memset(path->name + len - ending_len, 0, ending_len);
+}
+
+static bool starts_with(struct view text, const char *prefix)
+{
+	size_t len = strlen(prefix);
+
+	return text.len >= len && memcmp(text.ptr, prefix, len) == 0;
+}
+
+/* ---- Hashes of NARs ---- */
+
+void nar_hash_print(const struct nar_hash *hash, struct buf *out)
+{
+	char text[NIXBASE32_LEN(sizeof(hash->bytes)) + 1];
+
+	nixbase32_encode(hash->bytes, sizeof(hash->bytes), text);
+	buf_printf(out, "sha256:%s", text);
+}
+
+static bool parse_base64(struct view text, struct nar_hash *out)
+{
+	CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+
+	if (text.len != 44 || !base64_decode(BASE64_STANDARD, text, &bytes) ||
+	    bytes.len != sizeof(out->bytes))
+		return false;
+	memcpy(out->bytes, bytes.ptr, bytes.len);
+	return true;
+}
+
+enum rc nar_hash_parse(struct view text, struct nar_hash *out, struct err *err)
+{
+	const size_t prefix = 7, size = sizeof(out->bytes);
+	bool sri = starts_with(text, "sha256-");
+	struct view digits;
+
+	memset(out, 0, sizeof(*out));
+	if (!sri && !starts_with(text, "sha256:"))
+		return err_set(err, RC_INVALID, "not a SHA-256: expected \"sha256:\"");
+	digits = view_slice(text, prefix, text.len - prefix);
+	if (parse_base64(digits, out))
+		return RC_OK;
+	if (!sri &&
+	    (nixbase32_decode(digits, out->bytes, size) || hex_decode(digits, out->bytes, size)))
+		return RC_OK;
+	memset(out, 0, sizeof(*out));
+	return err_set(err, RC_INVALID, "not a SHA-256: what follows is not %zu bytes of %s", size,
+		       sri ? "base64" : "nixbase32, hex or base64");
+}
+
 /* ---- Content addresses ---- */
 
 static const struct ca_method {
@@ -142,13 +199,6 @@ void ca_print(const struct ca *ca, struct buf *out)
 	nixbase32_encode(ca->digest, method->digest_size, digest);
 	buf_append_string(out, method->prefix);
 	buf_append_string(out, digest);
-}
-
-static bool starts_with(struct view text, const char *prefix)
-{
-	size_t len = strlen(prefix);
-
-	return text.len >= len && memcmp(text.ptr, prefix, len) == 0;
 }
 
 enum rc ca_parse(struct view text, struct ca *out, struct err *err)

@@ -28,6 +28,11 @@ struct nar_hash {
 	uint8_t bytes[32];
 };
 
+/* "sha256:<nixbase32>"; appends. */
+void nar_hash_print(const struct nar_hash *hash, struct buf *out);
+/* "sha256:" and nixbase32, hex or base64, or "sha256-" and base64. */
+enum rc nar_hash_parse(struct view text, struct nar_hash *out, struct err *err) MUST_USE;
+
 /* "<hash>-<name>"; out holds STORE_PATH_BASENAME_MAX + 1 bytes. */
 void store_path_basename(const struct store_path *path, char *out);
 /* "/nix/store/<hash>-<name>"; out holds STORE_PATH_ABSOLUTE_MAX + 1 bytes. */
@@ -40,6 +45,9 @@ enum rc store_path_parse(struct view text, struct store_path *out, struct err *e
 enum rc store_path_check_name(struct view name, struct err *err) MUST_USE;
 bool store_path_equal(const struct store_path *a, const struct store_path *b);
 int store_path_compare(const struct store_path *a, const struct store_path *b); /* by basename */
+
+/* Takes one ".drv" from the end of its name, if there is more to it. */
+void store_path_drop_drv(struct store_path *path);
 
 /* Content addresses. The numbers are those of the protobuf enum NARInfo.CA.Hash. */
 enum ca_kind {
