@@ -12,10 +12,16 @@
 #include "fs/internal.h"
 
 enum {
-	NEAR = 4 << 20,   /* READs of one reader may overtake each other by this much */
+	/* READs of one reader may overtake each other by so much: the kernel's read-ahead, whose
+	 * READs are large, and a reader that asks for a few pages at a time. */
+	NEAR = 4 << 20,
+	NEAR_SMALL = 128 << 10,
+	SMALL_READ = 32 << 10,
 	CHUNKS_AHEAD = 2, /* of a file that is read in its order */
 	JUMPS_MIN = 4,    /* before a file counts as read here and there */
-	WINDOW = 64,      /* entries of a directory pushed at once */
+	WINDOW = 64,      /* entries of a directory that are pushed at once */
+	BATCH = 16,       /* files of those that are fetched at once */
+	LEAD = 3,         /* entries before a reader that has overtaken its pushes */
 	TRUST_MAX = 8,
 	TRUST_ENOUGH = 4,
 };
@@ -51,10 +57,11 @@ static struct directory_pattern *directory_slot(struct read_ahead *ahead, uint64
 
 struct job {
 	struct fs_session *session;
-	struct inode inode; /* the file; or the directory */
-	uint64_t offset;    /* in the file */
-	uint32_t first, count;
-	uint64_t budget;
+	struct inode inode;    /* the file; or the directory */
+	uint64_t offset;       /* in the file */
+	uint32_t first, count; /* entries of the directory; or so many chunks of the file */
+	uint64_t budget;       /* bytes of files */
+	bool leave_first;
 };
 
 void read_ahead_init(struct read_ahead *ahead)
@@ -231,24 +238,25 @@ static void push_chunk(void *arg)
 
 /* ---- Files of one directory ---- */
 
-struct window {
+/* Some files that follow each other, to be fetched at once. */
+struct batch {
 	struct fs_session *session;
-	const struct node *files[WINDOW];
-	struct digest digests[WINDOW];
+	const struct node *files[BATCH];
+	struct digest digests[BATCH];
 	size_t count;
 };
 
 /* Only what nobody has read meanwhile. */
 static void push_file(void *context, size_t i, enum rc rc, struct view bytes)
 {
-	struct window *window = context;
-	struct fs_session *session = window->session;
+	const struct batch *batch = context;
+	struct fs_session *session = batch->session;
 	uint64_t nodeid;
 
-	if (rc != RC_OK || bytes.len != window->files[i]->size ||
+	if (rc != RC_OK || bytes.len != batch->files[i]->size ||
 	    atomic_load_explicit(&session->ended, memory_order_relaxed))
 		return;
-	nodeid = inode_table_claim_file(session->inodes, window->files[i], true);
+	nodeid = inode_table_claim_file(session->inodes, batch->files[i], true);
 	if (nodeid)
 		store(session, nodeid, 0, bytes.ptr, (uint32_t)bytes.len);
 }
@@ -267,34 +275,47 @@ static void stop_before(const struct job *job, uint32_t index)
 	pthread_mutex_unlock(&ahead->lock);
 }
 
-/* The files from entry `first` on that the kernel knows and has not read yet. From the very start
- * of a directory the first of them is left out: its READ shows that files are read, not just
- * listed. */
-static void choose_files(const struct job *job, const struct directory *directory,
-			 struct window *window)
+/* A reader that has overtaken its pushes is not raced but met further on. */
+static size_t ahead_of_reader(const struct job *job, size_t at)
 {
-	uint64_t budget = job->budget;
-	bool leave_out = job->first == 0;
+	struct read_ahead *ahead = &job->session->ahead;
+	const struct directory_pattern *pattern;
+	bool fresh;
 
-	for (size_t i = job->first; i < directory_count(directory) && i < job->first + job->count;
-	     i++) {
-		const struct node *node = directory_at(directory, i);
+	pthread_mutex_lock(&ahead->lock);
+	pattern = directory_slot(ahead, job->inode.nodeid, &fresh);
+	if (pattern->read && pattern->last >= at)
+		at = pattern->last + (size_t)LEAD;
+	pthread_mutex_unlock(&ahead->lock);
+	return at;
+}
 
-		if (node->kind != NODE_FILE || node->size == 0 || node->size > PUSH_FILE_MAX)
+/* The next files from *at on that the kernel knows and has not read yet. From the very start of a
+ * directory the first of them is left out: its READ shows that files are read, not just listed. */
+static void next_batch(struct job *job, const struct directory *directory, size_t *at,
+		       struct batch *batch)
+{
+	size_t end = job->first + (size_t)job->count;
+
+	batch->count = 0;
+	for (; batch->count < BATCH && *at < end && *at < directory_count(directory); ++*at) {
+		const struct node *node = directory_at(directory, *at);
+
+		if (node->kind != NODE_FILE || node->size == 0 || node->size > PUSH_FILE_MAX ||
+		    !inode_table_claim_file(job->session->inodes, node, false))
 			continue;
-		if (node->size > budget) {
-			stop_before(job, (uint32_t)i);
-			break;
+		if (node->size > job->budget) {
+			stop_before(job, (uint32_t)*at);
+			*at = end;
+			return;
 		}
-		if (!inode_table_claim_file(job->session->inodes, node, false))
-			continue;
-		if (leave_out) {
-			leave_out = false;
+		if (job->leave_first) {
+			job->leave_first = false;
 			continue;
 		}
-		budget -= node->size;
-		window->files[window->count] = node;
-		window->digests[window->count++] = node->digest;
+		job->budget -= node->size;
+		batch->files[batch->count] = node;
+		batch->digests[batch->count++] = node->digest;
 	}
 }
 
@@ -303,19 +324,23 @@ static void push_files(void *arg)
 	struct job *job = arg;
 	struct fs *fs = job->session->fs;
 	struct op op = job_op(job->session);
-	struct window window = { .session = job->session };
+	struct batch batch = { .session = job->session };
 	AUTO_DIRECTORY struct directory *directory = NULL;
+	size_t at = job->first;
 	enum rc rc = RC_OK;
 
 	directory = lru_get(fs->directory_cache, &job->inode.digest);
 	if (!directory)
 		rc = directory_service_get(fs->directories, &op, &job->inode.digest, &directory,
 					   NULL);
-	if (rc == RC_OK) {
-		choose_files(job, directory, &window);
-		/* A failure is met, and logged, by the READ of that file. */
-		rc = blob_service_get_many(fs->blobs, &op, window.digests, window.count, push_file,
-					   &window, NULL);
+	while (rc == RC_OK) {
+		at = ahead_of_reader(job, at);
+		next_batch(job, directory, &at, &batch);
+		if (!batch.count)
+			break;
+		/* A file's failure is met, and logged, by its READ. */
+		rc = blob_service_get_many(fs->blobs, &op, batch.digests, batch.count, push_file,
+					   &batch, NULL);
 	}
 	job_done(job);
 }
@@ -326,7 +351,8 @@ static void push_files(void *arg)
 static void see_file(struct file_pattern *pattern, uint64_t offset, uint64_t len,
 		     uint64_t chunk_start, uint64_t chunk_end, bool *fetch, bool *push)
 {
-	bool near = offset + NEAR >= pattern->next && offset <= pattern->next + NEAR;
+	uint64_t slack = len <= SMALL_READ ? NEAR_SMALL : NEAR;
+	bool near = offset + slack >= pattern->next && offset <= pattern->next + slack;
 
 	if (near && pattern->next) {
 		pattern->run++;
@@ -408,7 +434,7 @@ void read_ahead_saw(struct fs_session *session, const struct inode *inode, uint6
 void read_ahead_listed(struct fs_session *session, const struct inode *directory)
 {
 	struct read_ahead *ahead = &session->ahead;
-	struct job walk = { .inode = *directory, .count = 0, .budget = PUSH_BYTES_WINDOW };
+	struct job walk = { .inode = *directory, .budget = PUSH_BYTES_WINDOW, .leave_first = true };
 
 	if (!session->ops->notify)
 		return;

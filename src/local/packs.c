@@ -650,7 +650,14 @@ void local_packs_many(struct local_packs *packs, struct local_many *items, size_
 		      local_many_done *done, void *context)
 {
 	struct buf data = BUF_INIT;
+	size_t largest = 1;
 
+	/* Page-aligned, as the largest needs it: the kernel copies faster from that. */
+	for (size_t i = 0; i < count; i++)
+		largest = items[i].value.place.raw > largest ? items[i].value.place.raw : largest;
+	largest = (largest + 4095) & ~(size_t)4095;
+	data.ptr = aligned_alloc(4096, largest);
+	data.cap = data.ptr ? largest : 0;
 	qsort(items, count, sizeof(*items), compare_many);
 	for (size_t at = 0; at < count;) {
 		size_t n = run_length(items + at, count - at);
