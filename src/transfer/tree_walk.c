@@ -415,13 +415,9 @@ static enum rc dir_open(struct tree_walk *walk, struct tree_dir *parent, int at_
 static enum rc enter(struct tree_walk *walk, struct tree_dir *parent, const char *name,
 		     struct err *err)
 {
-	struct buf path CLEANUP(buf_release) = BUF_INIT;
 	struct frame *frame;
 	enum rc rc;
 
-	if (walk->depth == NODE_DEPTH_MAX)
-		return err_set(err, RC_TOO_LARGE, "directories nested deeper than %d: %s",
-			       NODE_DEPTH_MAX, path_of(parent, name, &path));
 	if (walk->depth == walk->frames_cap) {
 		walk->frames_cap = walk->frames_cap ? 2 * walk->frames_cap : 16;
 		walk->frames =
@@ -533,6 +529,10 @@ static enum rc visit(struct tree_walk *walk, struct tree_dir *dir, const char *n
 	struct buf path CLEANUP(buf_release) = BUF_INIT;
 	struct stat st;
 
+	/* The root has depth 1, whatever is in a directory is one deeper. */
+	if (walk->depth == NODE_DEPTH_MAX)
+		return err_set(err, RC_TOO_LARGE, "nested deeper than %d levels: %s",
+			       NODE_DEPTH_MAX, path_of(dir, name, &path));
 	out->dir = dir;
 	out->open_name = name;
 	if (type == DT_LNK)

@@ -127,6 +127,27 @@ static void too_deep(void **state)
 	assert_says(&err, "1000");
 }
 
+/* The limit is on nodes of every kind, as everywhere: an empty directory may be one deeper than one
+ * with a file in it. */
+static void a_file_is_a_level_too(void **state)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	struct err err = ERR_INIT;
+	int at, below;
+
+	(void)state;
+	make_chain(dir, NODE_DEPTH_MAX - 1);
+	assert_ok(walk_all(dir, &err), &err);
+	at = open(dir, O_RDONLY | O_DIRECTORY);
+	while ((below = openat(at, "d", O_RDONLY | O_DIRECTORY)) >= 0) {
+		close(at);
+		at = below;
+	}
+	assert_int_equal(close(openat(at, "file", O_CREAT | O_WRONLY, 0644)), 0);
+	close(at);
+	assert_rc(RC_TOO_LARGE, walk_all(dir, &err), &err);
+}
+
 static void a_moved_parent_is_noticed(void **state)
 {
 	AUTO_TESTING_DIR char *dir = testing_dir();
@@ -289,6 +310,7 @@ int main(void)
 		cmocka_unit_test(order_is_bytewise),
 		cmocka_unit_test(deep_trees_hold_few_descriptors),
 		cmocka_unit_test(too_deep),
+		cmocka_unit_test(a_file_is_a_level_too),
 		cmocka_unit_test(a_moved_parent_is_noticed),
 		cmocka_unit_test(special_files_are_refused),
 		cmocka_unit_test(unreadable_things_are_denied),
