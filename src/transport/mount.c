@@ -94,25 +94,42 @@ static enum rc umount_point(const char *point, struct err *err)
 	return geteuid() == 0 ? umount_as_root(point, err) : fusermount_umount(point, err);
 }
 
+/* 0 and the mode, or an errno. Asks the server, for the kernel may have cached the answer of one that
+ * is dead. */
+static int ask(const char *path, mode_t *mode)
+{
+	struct statx status;
+	*mode = 0;
+	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &status) < 0)
+		return errno;
+	*mode = status.stx_mode;
+	return 0;
+}
+
+static bool means_dead(int errnum)
+{
+	return errnum == ENOTCONN || errnum == ECONNABORTED;
+}
+
 /* Takes away the dead mounts at dir. RC_BUSY where a living one is there. */
 static enum rc clear_place(const char *dir, struct err *err)
 {
 	for (int i = 0; i < DEAD_MOUNTS_MAX; i++) {
-		struct stat status;
-		int errnum = stat(dir, &status) < 0 ? errno : 0;
+		mode_t mode;
+		int errnum = ask(dir, &mode);
 		CLEANUP(mountinfo_release) struct mountinfo info;
 		enum rc rc = find_point(dir, &info, err);
 		if (rc != RC_OK && rc != RC_NOT_FOUND)
 			return rc;
 		bool fuse = rc == RC_OK && strncmp(info.type, "fuse", 4) == 0;
-		if (!fuse || (errnum != ENOTCONN && errnum != ECONNABORTED)) {
+		if (!fuse || !means_dead(errnum)) {
 			if (fuse)
 				return err_set(err, RC_BUSY,
 					       "'%s' is in use by another FUSE mount (%s)", dir,
 					       info.type);
 			if (errnum != 0)
 				return err_errno(err, errnum, "'%s'", dir);
-			if (!S_ISDIR(status.st_mode))
+			if (!S_ISDIR(mode))
 				return err_errno(err, ENOTDIR, "'%s'", dir);
 			return RC_OK;
 		}
@@ -184,12 +201,20 @@ static bool set_read_ahead(const struct mount *mount, unsigned kilobytes)
 	return false;
 }
 
+/* Ended, its superblock is normally gone, and the number of its device may be another's by now; but
+ * an aborted connection leaves a dead mount behind, which answers nobody. */
+static bool is_dead(const struct mountinfo *info)
+{
+	mode_t mode;
+	int errnum = ask(info->point, &mode);
+	return strcmp(info->type, MOUNT_TYPE) == 0 && means_dead(errnum);
+}
+
 /* Wherever it has been moved to. Nothing to do where it is gone. */
 static void unmount(struct mount *mount)
 {
 	struct pollfd poller = { .fd = mount->connection.ended, .events = POLLIN };
-	if (poll(&poller, 1, 0) == 1)
-		return;
+	bool ended = poll(&poller, 1, 0) == 1;
 	CLEANUP(buf_release) struct buf text = BUF_INIT;
 	CLEANUP(mountinfo_release) struct mountinfo info = { .point = NULL };
 	struct err err = ERR_INIT;
@@ -197,7 +222,7 @@ static void unmount(struct mount *mount)
 	if (rc == RC_OK)
 		rc = mountinfo_find_device(buf_view(&text), mount->major, mount->minor, &info,
 					   &err);
-	if (rc == RC_OK)
+	if (rc == RC_OK && (!ended || is_dead(&info)))
 		rc = mount->by_helper ? fusermount_umount(info.point, &err)
 				      : umount_as_root(info.point, &err);
 	if (rc != RC_OK && rc != RC_NOT_FOUND)

@@ -305,6 +305,24 @@ static void stops_while_in_use(void **state)
 	assert_int_equal(pread(fd, &byte, 1, BIG - 1), -1);
 }
 
+/* Aborted under an open file: the kernel keeps the mount, dead; stopping takes it away. */
+static void an_aborted_mount_is_removed(void **state)
+{
+	struct fixture *fixture = *state;
+	struct mount_options options = { .threads = 0 };
+	struct mount *mount = start(fixture, &options);
+	struct pollfd poller = { .fd = mount_ended_fd(mount), .events = POLLIN };
+	AUTO_FREE char *path = mem_printf("%s/tree/big", fixture->dir);
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	assert_int_equal(umount2(fixture->dir, MNT_FORCE), -1);
+	assert_int_equal(errno, EBUSY);
+	assert_int_equal(poll(&poller, 1, PATIENCE_MS), 1);
+	assert_true(is_mounted(fixture->dir)); /* by what the kernel remembers of it */
+	mount_stop(mount);
+	assert_false(is_mounted(fixture->dir));
+}
+
 static void only_castor_mounts_are_unmounted(void **state)
 {
 	struct fixture *fixture = *state;
@@ -348,6 +366,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(a_dead_mount_is_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(end_is_seen, setup, teardown),
 		cmocka_unit_test_setup_teardown(stops_while_in_use, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_aborted_mount_is_removed, setup, teardown),
 		cmocka_unit_test_setup_teardown(only_castor_mounts_are_unmounted, setup, teardown),
 		cmocka_unit_test_setup_teardown(needs_a_directory, setup, teardown),
 	};
