@@ -1,0 +1,256 @@
+/*
+ * One store, several processes: everything that each acknowledged is there, once, in the end; a
+ * process that dies takes nothing along; a reader sees what others add without opening again.
+ *
+ * The program starts itself again as a helper (nothing of castor survives a fork).
+ */
+#include "store_fixture.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+static const char *self;
+
+enum { BLOBS = 160, SHARED = 80 };
+
+/* Blob i of a writer: the first are the same for all writers. */
+static struct view blob_of(unsigned writer, unsigned i, uint8_t *space, size_t max)
+{
+	uint64_t seed = i < SHARED ? i : (uint64_t)writer * 100000 + i;
+	size_t len = 1 + (size_t)((seed * 7919) % max);
+
+	fill_random(space, len, seed);
+	return view_of(space, len);
+}
+
+static void helper_write(const char *dir, unsigned writer)
+{
+	struct local_store *store = fixture_open(dir);
+	struct blob_service *blobs = blob_local_new(store);
+	struct path_info_service *infos = path_info_local_new(store);
+	uint8_t space[5000];
+	struct err err = ERR_INIT;
+
+	for (unsigned i = 0; i < BLOBS; i++) {
+		struct view bytes = blob_of(writer, i, space, sizeof(space));
+		struct digest digest;
+		struct path_info info;
+
+		assert_ok(blob_service_put(blobs, &op_none, bytes, &digest, &err), &err);
+		if (i % 20 != 0)
+			continue;
+		/* One path that all of them fight for, and one of its own. */
+		fixture_info(&info, &digest, bytes.len, 1);
+		assert_ok(path_info_service_put(infos, &op_none, &info, NULL, &err), &err);
+		path_info_release(&info);
+		fixture_info(&info, &digest, bytes.len, 1000 + (uint64_t)writer * BLOBS + i);
+		assert_ok(path_info_service_put(infos, &op_none, &info, NULL, &err), &err);
+		path_info_release(&info);
+	}
+	path_info_service_unref(infos);
+	blob_service_unref(blobs);
+	local_store_unref(store);
+}
+
+/* Adds until it is killed; prints a line for each blob that is acknowledged. */
+static void helper_until_killed(const char *dir, unsigned writer)
+{
+	struct local_store *store = fixture_open(dir);
+	struct blob_service *blobs = blob_local_new(store);
+	uint8_t space[200000];
+	struct err err = ERR_INIT;
+
+	for (unsigned i = SHARED;; i++) {
+		struct view bytes = blob_of(writer, i, space, sizeof(space));
+		struct digest digest;
+
+		assert_ok(blob_service_put(blobs, &op_none, bytes, &digest, &err), &err);
+		dprintf(STDOUT_FILENO, "%u\n", i);
+	}
+}
+
+static pid_t start(const char *what, const char *dir, unsigned writer, int out)
+{
+	char number[16];
+
+	snprintf(number, sizeof(number), "%u", writer);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (out >= 0)
+			dup2(out, STDOUT_FILENO);
+		execl(self, self, what, dir, number, (char *)NULL);
+		_exit(127);
+	}
+	return pid;
+}
+
+static void finish(pid_t pid)
+{
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void check_writer(struct blob_service *blobs, struct path_info_service *infos,
+			 unsigned writer)
+{
+	uint8_t space[5000];
+	struct err err = ERR_INIT;
+
+	for (unsigned i = 0; i < BLOBS; i++) {
+		struct view bytes = blob_of(writer, i, space, sizeof(space));
+		struct digest digest = digest_of(bytes);
+		struct path_info info;
+
+		fixture_check(blobs, &digest, bytes);
+		if (i % 20 != 0)
+			continue;
+		fixture_info(&info, &digest, bytes.len, 1000 + (uint64_t)writer * BLOBS + i);
+		struct path_info got;
+		assert_ok(path_info_service_get(infos, &op_none, info.path.hash, &got, &err), &err);
+		assert_true(node_equal(&info.node, &got.node));
+		path_info_release(&info);
+		path_info_release(&got);
+	}
+}
+
+/* What everybody fought for is the same before and after a rebuild. */
+static struct digest winner(const char *dir)
+{
+	struct local_store *store = fixture_open(dir);
+	struct path_info_service *infos = path_info_local_new(store);
+	struct path_info info, got;
+	struct err err = ERR_INIT;
+
+	fixture_info(&info, &digest_empty, 0, 1);
+	assert_ok(path_info_service_get(infos, &op_none, info.path.hash, &got, &err), &err);
+	struct digest digest = got.node.digest;
+	path_info_release(&info);
+	path_info_release(&got);
+	path_info_service_unref(infos);
+	local_store_unref(store);
+	return digest;
+}
+
+static void test_writers(void **state)
+{
+	enum { WRITERS = 3 };
+	char *dir = fixture_dir();
+	struct local_store *store = fixture_open(dir);
+	struct blob_service *blobs = blob_local_new(store);
+	struct path_info_service *infos = path_info_local_new(store);
+	struct local_rebuild_stats stats;
+	struct err err = ERR_INIT;
+	pid_t pids[WRITERS];
+
+	(void)state;
+	for (unsigned i = 0; i < WRITERS; i++)
+		pids[i] = start("write", dir, i + 1, -1);
+	for (unsigned i = 0; i < WRITERS; i++)
+		finish(pids[i]);
+	/* This process had it open all the while. */
+	for (unsigned i = 0; i < WRITERS; i++)
+		check_writer(blobs, infos, i + 1);
+	path_info_service_unref(infos);
+	blob_service_unref(blobs);
+	local_store_unref(store);
+
+	struct digest before = winner(dir);
+	assert_ok(local_store_rebuild_index(dir, &op_none, &stats, &err), &err);
+	assert_int_equal(stats.path_infos, WRITERS * BLOBS / 20 + 1);
+	assert_int_equal(stats.dropped_path_infos, 0);
+	assert_int_equal(stats.damaged_records, 0);
+	assert_int_equal(stats.chunks, SHARED + WRITERS * (BLOBS - SHARED));
+	struct digest after = winner(dir);
+	assert_true(digest_equal(&before, &after));
+	fixture_remove(dir);
+}
+
+static void test_packs_are_taken_over(void **state)
+{
+	char *dir = fixture_dir();
+	struct local_rebuild_stats stats;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	/* One after the other: the packs of the first are everybody's. */
+	for (unsigned i = 1; i <= 3; i++)
+		finish(start("write", dir, i, -1));
+	assert_ok(local_store_rebuild_index(dir, &op_none, &stats, &err), &err);
+	assert_int_equal(stats.packs, 2);
+	assert_int_equal(stats.chunks, SHARED + 3 * (BLOBS - SHARED));
+	fixture_remove(dir);
+}
+
+static void test_killed(void **state)
+{
+	char *dir = fixture_dir();
+	uint8_t space[200000];
+	struct local_rebuild_stats stats;
+	struct err err = ERR_INIT;
+	unsigned long acknowledged[6] = { 0 };
+
+	(void)state;
+	for (unsigned round = 0; round < ARRAY_LEN(acknowledged); round++) {
+		int ends[2];
+		unsigned i;
+
+		assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+		pid_t pid = start("until-killed", dir, round + 1, ends[1]);
+		close(ends[1]);
+		FILE *lines = fdopen(ends[0], "r");
+		while (fscanf(lines, "%u", &i) == 1 && i < SHARED + 10 + round * 7)
+			acknowledged[round] = i;
+		assert_int_equal(kill(pid, SIGKILL), 0);
+		while (fscanf(lines, "%u", &i) == 1)
+			acknowledged[round] = i;
+		fclose(lines);
+		assert_int_equal(waitpid(pid, NULL, 0), pid);
+		assert_true(acknowledged[round] > SHARED);
+	}
+	for (int again = 0; again < 2; again++) {
+		struct local_store *store = fixture_open(dir);
+		struct blob_service *blobs = blob_local_new(store);
+
+		for (unsigned round = 0; round < ARRAY_LEN(acknowledged); round++) {
+			for (unsigned i = SHARED; i <= acknowledged[round]; i++) {
+				struct view bytes = blob_of(round + 1, i, space, sizeof(space));
+				struct digest digest = digest_of(bytes);
+
+				fixture_check(blobs, &digest, bytes);
+			}
+		}
+		blob_service_unref(blobs);
+		local_store_unref(store);
+		assert_ok(local_store_rebuild_index(dir, &op_none, &stats, &err), &err);
+		assert_int_equal(stats.damaged_records, 0);
+	}
+	/* Each took over what the one before had begun. */
+	assert_int_equal(stats.packs, 2);
+	fixture_remove(dir);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_writers),
+		cmocka_unit_test(test_packs_are_taken_over),
+		cmocka_unit_test(test_killed),
+	};
+
+	self = "/proc/self/exe";
+	if (argc == 4) {
+		unsigned writer = (unsigned)atoi(argv[3]);
+
+		if (strcmp(argv[1], "write") == 0)
+			helper_write(argv[2], writer);
+		else
+			helper_until_killed(argv[2], writer);
+		return 0;
+	}
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
