@@ -16,8 +16,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "local/index_check.h"
 
 /* Address space is free; what cannot have it (ulimit -v, valgrind) gets less, and grows. */
 #define MAP_SIZE_WISH  ((size_t)1 << 40)
@@ -29,6 +31,8 @@ enum {
 	/* LMDB need not write a page that was allocated and freed again in one transaction, so the
 	 * file may lawfully end a little before the last page that the meta page counts. */
 	MISSING_PAGES_MAX = 32,
+	/* An index of more than about 700,000 entries is not checked as a whole when it is opened. */
+	CHECKED_SIZE_MAX = 64 << 20,
 };
 
 static const char *const table_names[LOCAL_TABLES_] = {
@@ -142,19 +146,19 @@ static enum rc reserve_map(struct local_index *index, int flags, mode_t mode, st
 /* Before LMDB sees the file: it would make a new one in place of an empty one. */
 static enum rc check_exists(const struct local_index *index, struct err *err)
 {
+	const char *what = "is empty";
 	struct stat st;
 
-	if (stat(index->path, &st) != 0 && errno != ENOENT)
+	if (stat(index->path, &st) == 0) {
+		if (st.st_size > 0)
+			return RC_OK;
+	} else if (errno == ENOENT) {
+		what = "is missing";
+	} else {
 		return err_errno(err, errno, "index %s", index->path);
-	else if (errno == ENOENT && stat(index->path, &st) != 0)
-		return err_set(err, RC_CORRUPT,
-			       "index %s is missing; `castor index rebuild` makes it anew",
-			       index->path);
-	if (st.st_size == 0)
-		return err_set(err, RC_CORRUPT,
-			       "index %s is empty; `castor index rebuild` makes it anew",
-			       index->path);
-	return RC_OK;
+	}
+	return err_set(err, RC_CORRUPT, "index %s %s; `castor index rebuild` makes it anew",
+		       index->path, what);
 }
 
 static enum rc truncated(const struct local_index *index, struct err *err)
@@ -193,6 +197,43 @@ static enum rc check_length(struct local_index *index, struct err *err)
 		out = err_errno(err, errno, "index %s", index->path);
 	mdb_txn_abort(txn);
 	return out;
+}
+
+static enum rc read_exact(void *context, uint64_t offset, void *out, size_t len, struct err *err)
+{
+	size_t got;
+	enum rc rc = file_pread_full(*(const int *)context, out, len, offset, &got, "index", err);
+
+	return rc == RC_OK && got < len ? err_set(err, RC_CORRUPT, "it is cut short") : rc;
+}
+
+/* Every page, where that takes no time to speak of; LMDB itself would crash on damage. The pages
+ * are in memory then, which the first lookups thank for. */
+static enum rc check_pages(struct local_index *index, struct err *err)
+{
+	struct stat st;
+	MDB_txn *txn;
+	int fd;
+
+	if (mdb_env_get_fd(index->env, &fd) != 0 || fstat(fd, &st) != 0)
+		return err_errno(err, errno, "index %s", index->path);
+	if (st.st_size > CHECKED_SIZE_MAX)
+		return RC_OK;
+	/* The read transaction keeps the pages that it sees from being written over. */
+	int rc = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &txn);
+	if (rc != 0)
+		return index_error(index, rc, err);
+	enum rc out = fstat(fd, &st) == 0 ? local_index_check(read_exact, &fd, (uint64_t)st.st_size,
+							      mdb_txn_id(txn), err)
+					  : err_errno(err, errno, "index %s", index->path);
+	mdb_txn_abort(txn);
+	/* Its meta page was written over meanwhile: others use it, and it works for them. */
+	if (out == RC_NOT_FOUND)
+		return RC_OK;
+	if (out != RC_CORRUPT)
+		return out;
+	return err_context(err, out, "index %s is damaged; `castor index rebuild` makes it anew",
+			   index->path);
 }
 
 static enum rc open_tables(struct local_index *index, bool create, struct err *err)
@@ -249,6 +290,8 @@ enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t fi
 		(void)mdb_reader_check(index->env, &dead);
 		rc = check_length(index, err);
 	}
+	if (rc == RC_OK && !create)
+		rc = check_pages(index, err);
 	if (rc == RC_OK)
 		rc = open_tables(index, create, err);
 	if (rc != RC_OK) {

@@ -71,6 +71,7 @@ enum rc blob_reader_locate(struct blob_reader *reader, const struct op *op, uint
 enum rc blob_reader_read_chunk(struct blob_reader *reader, const struct op *op,
 			       const struct blob_chunk *chunk, void *out, struct err *err)
 {
+	struct buf place CLEANUP(buf_release) = BUF_INIT;
 	char wanted_hex[DIGEST_HEX_MAX], found_hex[DIGEST_HEX_MAX];
 	struct digest found;
 	enum rc rc = op_check(op, err);
@@ -86,8 +87,10 @@ enum rc blob_reader_read_chunk(struct blob_reader *reader, const struct op *op,
 		return RC_OK;
 	digest_hex(&chunk->digest, wanted_hex);
 	digest_hex(&found, found_hex);
-	return err_set(err, RC_CORRUPT, "chunk %s is damaged: its bytes have the digest %s",
-		       wanted_hex, found_hex);
+	if (reader->ops->place)
+		reader->ops->place(reader, chunk, &place);
+	return err_set(err, RC_CORRUPT, "chunk %s is damaged: its bytes%s%s have the digest %s",
+		       wanted_hex, place.len > 0 ? " " : "", buf_string(&place), found_hex);
 }
 
 /* Makes `chunk` the one whose bytes are kept. */

@@ -132,6 +132,8 @@ struct blob_reader_ops {
 			      const struct blob_chunk *chunk, struct buf *out, struct err *err);
 	/* Start to bring [offset, offset+len) nearer, without waiting. */
 	void (*will_need)(struct blob_reader *reader, uint64_t offset, uint64_t len);
+	/* Where the chunk is kept, in words for the sentence about its damage. Appends. */
+	void (*place)(struct blob_reader *reader, const struct blob_chunk *chunk, struct buf *out);
 };
 
 struct blob_reader {

@@ -270,7 +270,7 @@ static enum rc local_read_chunk(struct blob_reader *base, const struct op *op,
 			return rc;
 		char hex[DIGEST_HEX_MAX];
 		digest_hex(&base->digest, hex);
-		return err_set(err, RC_CORRUPT, "raw file of blob %s is cut short at %ju", hex,
+		return err_set(err, RC_CORRUPT, "raw file %s is cut short at %ju", hex,
 			       (uintmax_t)(chunk->offset + got));
 	}
 	return with_place(reader, chunk, local_packs_chunk, out, err);
@@ -314,6 +314,28 @@ static void local_will_need(struct blob_reader *base, uint64_t offset, uint64_t 
 	}
 }
 
+static void local_place(struct blob_reader *base, const struct blob_chunk *chunk, struct buf *out)
+{
+	struct local_reader *reader = reader_of(base);
+	struct local_place_value value = reader->found.place;
+	char hex[DIGEST_HEX_MAX], name[LOCAL_PACK_NAME_MAX];
+
+	if (reader->raw_fd >= 0) {
+		value.place.pack = 0;
+		value.place.offset = chunk->offset;
+		value.raw_of = base->digest;
+	} else if (reader->found.listed && find_chunk(reader, chunk, &value, NULL) != RC_OK) {
+		return;
+	}
+	if (value.place.pack == 0) {
+		digest_hex(&value.raw_of, hex);
+		buf_printf(out, "at offset %ju of raw file %s", (uintmax_t)value.place.offset, hex);
+	} else {
+		local_pack_name(value.place.pack, name);
+		buf_printf(out, "at offset %ju of pack %s", (uintmax_t)value.place.offset, name);
+	}
+}
+
 static const struct blob_reader_ops reader_ops = {
 	.free = reader_free,
 	.locate = local_locate,
@@ -321,6 +343,7 @@ static const struct blob_reader_ops reader_ops = {
 	.fd = local_fd,
 	.read_frame = local_read_frame,
 	.will_need = local_will_need,
+	.place = local_place,
 };
 
 enum rc blob_local_open_read(struct blob_service *service, const struct op *op,
