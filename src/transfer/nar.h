@@ -16,16 +16,15 @@ typedef enum rc nar_sink(void *context, struct view bytes, struct err *err);
 /* Fills out with up to len bytes; *got 0: the end. */
 typedef enum rc nar_source(void *context, void *out, size_t len, size_t *got, struct err *err);
 
-/* The NAR of a node, in order. RC_CORRUPT where something is missing or a size is wrong, naming the
+/* The NAR of a node, in order; the sink is called by this thread. RC_CORRUPT where something is missing or a size is wrong, naming the
  * digest. */
 enum rc nar_export(const struct services *services, const struct op *op, const struct node *node,
 		   nar_sink *sink, void *context, struct err *err) MUST_USE;
 
-/* The source is called by another thread, one call at a time, and never after nar_import returned;
- * a failure elsewhere waits for a call that is under way.
- * Reads one NAR (and RC_INVALID for bytes after it), stores blobs and directories, and gives the
+/* Reads one NAR (and RC_INVALID for bytes after it), stores blobs and directories, and gives the
  * root node (owned, name empty) and the NAR's size and hash, which it remembers. Publishes no path
- * info. */
+ * info. The source is called by another thread, one call at a time, and never after this returned; a
+ * failure elsewhere waits for a call that is under way. */
 enum rc nar_import(const struct services *services, const struct op *op, nar_source *source,
 		   void *context, struct node *root, struct nar_facts *facts,
 		   struct err *err) MUST_USE;

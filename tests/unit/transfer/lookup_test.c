@@ -1,4 +1,4 @@
-/* From text to nodes, and from nodes to store paths: lookup and publish. */
+/* From text to nodes. */
 #include "transfer/lookup.h"
 
 #include "sample.h"
@@ -53,42 +53,6 @@ static int tear_down(void **state)
 	sample_release(&fixture->sample);
 	free(fixture);
 	return 0;
-}
-
-static void published_as_nix_names_it(void **state)
-{
-	struct fixture *fixture = *state;
-	AUTO_PATH_INFO struct path_info stored = { 0 };
-	char text[STORE_PATH_BASENAME_MAX + 1];
-	struct err err = ERR_INIT;
-
-	store_path_basename(&fixture->info.path, text);
-	assert_string_equal(text, VECTORS);
-	assert_ok(path_info_service_get(fixture->sample.services.path_infos, &op_none,
-					fixture->info.path.hash, &stored, &err),
-		  &err);
-	assert_ok(path_info_check(&stored, &err), &err);
-	assert_int_equal(stored.nar_size, 3148504);
-	assert_true(stored.has_ca && stored.ca.kind == CA_NAR_SHA256);
-	assert_memory_equal(stored.ca.digest, stored.nar_sha256.bytes, 32);
-	assert_int_equal(stored.reference_count, 0);
-	assert_true(digest_equal(&stored.node.digest, &fixture->root.digest));
-}
-
-static void bad_names_are_not_published(void **state)
-{
-	struct fixture *fixture = *state;
-	struct nar_facts facts = { .nar_size = 1 };
-	static const char *const names[] = { "", "a b", "a/b", "\xc3\xa9" };
-
-	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-		struct path_info out;
-
-		assert_int_equal(publish_recursive(&fixture->sample.services, &op_none,
-						   &fixture->root, &facts, names[i], &out, NULL),
-				 RC_INVALID);
-		assert_null(out.node.name.ptr);
-	}
 }
 
 static void expect(struct fixture *fixture, const char *text, enum node_kind kind, const char *name,
@@ -220,8 +184,6 @@ static void without_path_infos(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(published_as_nix_names_it, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(bad_names_are_not_published, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(finds_by_every_kind_of_text, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_bare_digest_gets_its_size, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(says_what_is_wrong, set_up, tear_down),
