@@ -16,8 +16,8 @@ typedef enum rc nar_sink(void *context, struct view bytes, struct err *err);
 /* Fills out with up to len bytes; *got 0: the end. */
 typedef enum rc nar_source(void *context, void *out, size_t len, size_t *got, struct err *err);
 
-/* The NAR of a node, in order; the sink is called by this thread. RC_CORRUPT where something is missing or a size is wrong, naming the
- * digest. */
+/* The NAR of a node, in order; the sink is called by this thread. RC_CORRUPT where something is
+ * missing or a size is wrong, naming the digest. */
 enum rc nar_export(const struct services *services, const struct op *op, const struct node *node,
 		   nar_sink *sink, void *context, struct err *err) MUST_USE;
 

@@ -14,8 +14,8 @@
  * entry: past 16 million of them RC_TOO_LARGE. fd is read by another thread. */
 enum rc tar_import(const struct services *services, const struct op *op, int fd, struct node *root,
 		   struct err *err) MUST_USE;
-/* Writes a pax tar to fd, uncompressed: entries in NAR order, mtime 1, owner 0, under the top-level name `top`
- * ("" for none). */
+/* Writes a pax tar to fd, uncompressed: entries in NAR order, mtime 1, owner 0, under the top-level
+ * name `top` ("" for none). */
 enum rc tar_export(const struct services *services, const struct op *op, const struct node *node,
 		   const char *top, int fd, struct err *err) MUST_USE;
 
