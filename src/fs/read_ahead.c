@@ -19,13 +19,16 @@ enum {
 	SMALL_READ = 32 << 10,
 	CHUNKS_AHEAD = 2, /* of a file that is read in its order */
 	JUMPS_MIN = 4,    /* before a file counts as read here and there */
-	WINDOW = 64,      /* entries of a directory that are pushed at once */
-	BATCH = 16,       /* files of those that are fetched at once */
-	LEAD = 3,         /* entries before a reader that has overtaken its pushes */
+	CHUNKS_MORE = 2,  /* pushed after the one that was read, of such a file */
+	CELL = 128 << 10,
+	WINDOW = 64, /* entries of a directory that are pushed at once */
+	BATCH = 16,  /* files of those that are fetched at once */
+	LEAD = 3,    /* entries before a reader that has overtaken its pushes */
 	TRUST_MAX = 8,
 	TRUST_ENOUGH = 4,
 };
 
+#define COVERED_MAX ((uint64_t)1 << 30)
 /* Files above this are left to their READs; what one window pushes at most, at first and later. */
 #define PUSH_FILE_MAX     ((uint64_t)256 << 10)
 #define PUSH_BYTES_FIRST  ((uint64_t)1 << 20)
@@ -37,9 +40,37 @@ static struct file_pattern *file_slot(struct read_ahead *ahead, uint64_t nodeid)
 {
 	struct file_pattern *pattern = &ahead->files[nodeid % FILE_PATTERNS];
 
-	if (pattern->nodeid != nodeid)
+	if (pattern->nodeid != nodeid) {
+		free(pattern->covered);
 		*pattern = (struct file_pattern){ .nodeid = nodeid };
+	}
 	return pattern;
+}
+
+/* Under the lock. */
+static void cover(struct file_pattern *pattern, uint64_t size, const struct blob_chunk *location)
+{
+	uint64_t last = (location->offset + location->size - 1) / CELL;
+
+	if (size > COVERED_MAX)
+		return;
+	if (!pattern->covered)
+		pattern->covered = mem_zalloc(size / CELL / 8 + 1);
+	for (uint64_t cell = location->offset / CELL; cell <= last; cell++)
+		pattern->covered[cell / 8] |= (uint8_t)(1 << cell % 8);
+}
+
+/* The first byte at or after `from` that no pushed chunk is near; the file's size: none. Under the
+ * lock. */
+static uint64_t next_uncovered(const struct file_pattern *pattern, uint64_t size, uint64_t from)
+{
+	uint64_t cell = from / CELL;
+
+	if (!pattern->covered)
+		return size;
+	while (cell * CELL < size && pattern->covered[cell / 8] & 1 << cell % 8)
+		cell++;
+	return cell * CELL > from ? cell * CELL : from;
 }
 
 static struct directory_pattern *directory_slot(struct read_ahead *ahead, uint64_t nodeid,
@@ -89,6 +120,8 @@ void read_ahead_release(struct fs_session *session)
 	while (ahead->jobs)
 		pthread_cond_wait(&ahead->idle, &ahead->lock);
 	pthread_mutex_unlock(&ahead->lock);
+	for (size_t i = 0; i < FILE_PATTERNS; i++)
+		free(ahead->files[i].covered);
 	pthread_cond_destroy(&ahead->idle);
 	pthread_mutex_destroy(&ahead->lock);
 }
@@ -211,28 +244,62 @@ static void store_chunk(struct fs_session *session, const struct inode *inode,
 		      (uint32_t)(end - start));
 }
 
-static void push_chunk(void *arg)
+static enum rc push_one(struct job *job, const struct op *op, struct blob_reader *reader,
+			uint64_t offset, uint64_t *end)
+{
+	struct fs_session *session = job->session;
+	struct blob_chunk location;
+	struct chunk *chunk;
+	enum rc rc = blob_reader_locate(reader, op, offset, &location, NULL);
+
+	if (rc == RC_OK)
+		rc = fs_load_chunk(session->fs, op, reader, &location, true, &chunk, NULL);
+	if (rc != RC_OK)
+		return rc;
+	pthread_mutex_lock(&session->ahead.lock);
+	cover(file_slot(&session->ahead, job->inode.nodeid), job->inode.size, &location);
+	pthread_mutex_unlock(&session->ahead.lock);
+	store_chunk(session, &job->inode, &location, chunk);
+	chunk_cache_put(session->fs->chunks, chunk, chunk->size);
+	*end = location.offset + location.size;
+	return RC_OK;
+}
+
+/* What to push after the chunk that ends there: the next of the file that was not, from its
+ * beginning again after its end. False: nothing, or there is other work. */
+static bool more_to_push(const struct job *job, uint64_t end, uint64_t *offset)
+{
+	struct read_ahead *ahead = &job->session->ahead;
+	uint64_t size = job->inode.size;
+	bool idle;
+
+	pthread_mutex_lock(&ahead->lock);
+	idle = ahead->jobs == 1 && !ahead->ending;
+	*offset = next_uncovered(file_slot(ahead, job->inode.nodeid), size, end);
+	if (*offset >= size)
+		*offset = next_uncovered(file_slot(ahead, job->inode.nodeid), size, 0);
+	pthread_mutex_unlock(&ahead->lock);
+	return idle && *offset < size;
+}
+
+static void push_chunks(void *arg)
 {
 	struct job *job = arg;
 	struct fs *fs = job->session->fs;
 	struct op op = job_op(job->session);
-	struct blob_chunk location;
 	struct blob_reader *reader;
-	struct chunk *chunk;
+	uint64_t end = 0, offset = job->offset;
 	enum rc rc;
 
 	rc = fs_open_reader(fs, &op, &job->inode.digest, job->inode.size, &reader, NULL);
 	if (rc == RC_OK)
-		rc = blob_reader_locate(reader, &op, job->offset, &location, NULL);
+		rc = push_one(job, &op, reader, offset, &end);
+	for (int i = 0; rc == RC_OK && i < CHUNKS_MORE && more_to_push(job, end, &offset); i++)
+		rc = push_one(job, &op, reader, offset, &end);
 	if (rc == RC_OK)
-		rc = fs_load_chunk(fs, &op, reader, &location, true, &chunk, NULL);
-	if (rc == RC_OK) {
-		store_chunk(job->session, &job->inode, &location, chunk);
-		chunk_cache_put(fs->chunks, chunk, chunk->size);
 		reader_cache_give(fs->readers, reader);
-	} else {
+	else
 		blob_reader_free(reader);
-	}
 	job_done(job);
 }
 
@@ -425,7 +492,7 @@ void read_ahead_saw(struct fs_session *session, const struct inode *inode, uint6
 	}
 	if (push && can_push) {
 		job.offset = chunk_start;
-		submit(session, session->fs->pushers, push_chunk, &job);
+		submit(session, session->fs->pushers, push_chunks, &job);
 	}
 	if (walk.count && inode_table_get(session->inodes, inode->place, &walk.inode))
 		submit(session, session->fs->pushers, push_files, &walk);

@@ -3,7 +3,8 @@
  *
  *  - a file that is read in its order: the next chunks are decoded into the chunk cache;
  *  - a large file that is read here and there: the whole chunk that a READ decoded goes into the
- *    kernel's page cache (FUSE_NOTIFY_STORE);
+ *    kernel's page cache (FUSE_NOTIFY_STORE), and for each such READ at most two chunks that come
+ *    after it, while nothing else is to be done;
  *  - the files of a directory that are read in its order: the next ones go into the page cache,
  *    before anybody asks for them.
  *
@@ -31,6 +32,8 @@ struct file_pattern {
 	uint64_t ahead;      /* the chunk's end for which chunks were last fetched ahead */
 	uint64_t pushed;     /* one more than the offset of the chunk that was pushed last */
 	uint32_t run, jumps; /* READs that went on, and that did not */
+	uint8_t *covered;    /* a bit for each CELL of the file: it lies in a chunk that was
+			      * pushed; NULL: nothing was, or the file is too large */
 };
 
 /* How the files of one directory have been read lately. */

@@ -202,6 +202,7 @@ static void read_here_and_there(void **state)
 	uint64_t nodeid;
 	bool had[SIZE / 4096] = { false };
 	size_t reads = 0, count;
+	struct fs_stats stats;
 
 	(void)state;
 	testing_fill(&random, bytes, SIZE);
@@ -237,6 +238,9 @@ static void read_here_and_there(void **state)
 	print_message("%zu reads of 500, %zu pushes\n", reads, pushes(fake));
 	assert_true(pushes(fake) > 0);
 	assert_true(reads < 250);
+	settled_pushes(fake);
+	fs_get_stats(fake->fs, &stats);
+	print_message("%zu bytes of chunks kept\n", stats.chunk_bytes);
 	fake_close(fake);
 	fake_store_close(&store);
 }
