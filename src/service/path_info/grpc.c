@@ -205,7 +205,8 @@ static enum rc grpc_list(struct path_info_service *service, const struct op *op,
 		snapshot_free(&snapshot->iter);
 		return rc;
 	}
-	qsort(snapshot->infos, snapshot->count, sizeof(*snapshot->infos), compare_infos);
+	if (snapshot->count > 0) /* qsort takes no NULL, not even for nothing */
+		qsort(snapshot->infos, snapshot->count, sizeof(*snapshot->infos), compare_infos);
 	*out = &snapshot->iter;
 	return RC_OK;
 }
