@@ -39,7 +39,8 @@ static struct tree_block *block_new(size_t size)
 	return block;
 }
 
-/* Gives up what a block still refers to. */
+/* Gives up what a block still refers to. Its progress stays "all done" until it is published again:
+ * the stages may still come across it in the ring. */
 static void block_clear(struct tree_pipe *pipe, struct tree_block *block)
 {
 	for (size_t i = 0; i < block->chunk_count; i++) {
@@ -53,8 +54,6 @@ static void block_clear(struct tree_pipe *pipe, struct tree_block *block)
 	block->last_dir = NULL;
 	buf_clear(&block->text);
 	block->needs_load = false;
-	block->load_taken = block->loaded = false;
-	block->encode_taken = block->encoded = block->hashed = false;
 }
 
 static void block_free(struct tree_pipe *pipe, struct tree_block *block)
@@ -147,11 +146,12 @@ void tree_pipe_publish(struct tree_pipe *pipe, struct tree_block *block)
 {
 	pthread_mutex_lock(&pipe->lock);
 	pipe->ring[pipe->filled++ & pipe->mask] = block;
+	block->load_taken = block->loaded = !block->needs_load;
+	block->encode_taken = block->encoded = false;
 	block->hashed = pipe->source.bare;
 	if (block->needs_load) {
 		pthread_cond_signal(&pipe->load_cond);
 	} else {
-		block->load_taken = block->loaded = true;
 		pthread_cond_signal(&pipe->encode_cond);
 		pthread_cond_signal(&pipe->hash_cond);
 	}

@@ -3,11 +3,11 @@
  * megabyte, in order, each with a list of what the stretch holds. A block goes through
  *
  *	fill      one thread: takes the tree from its source (tree_scan.c: a walk; nar_import.c: a
- *	          NAR), writes the framing, leaves room for small files, cuts large ones
- *(tree_fill.c) load      many threads, for they wait for the disk: read the small files into their
- *room hash      one thread, in order: SHA-256 of the block's bytes, which is that of the NAR encode
- *as many threads as processors: cut, hash and compress the chunks collect   one thread, in order:
- *adds chunks, blobs and directories (tree_collect.c)
+ *	          NAR), writes the framing, leaves room for small files, cuts large ones (tree_fill.c)
+ *	load      many threads, for they wait for the disk: read the small files into their room
+ *	hash      one thread, in order: SHA-256 of the block's bytes, which is that of the NAR
+ *	encode    as many threads as processors: cut, hash and compress the chunks
+ *	collect   one thread, in order: adds chunks, blobs and directories (tree_collect.c)
  *
  * and is then used again. The memory of all blocks is bounded, so the stages wait for each other;
  * only `fill` takes memory, and it does so in the order in which `collect` gives it back, so no
