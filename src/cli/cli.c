@@ -10,9 +10,11 @@ enum rc cli_open_store(struct cli *cli, struct err *err)
 {
 	enum rc rc = store_addresses_complete(&cli->addresses, cli->default_store, err);
 
-	if (rc != RC_OK)
-		return rc;
-	return store_open(&cli->addresses, &cli->services, err);
+	if (rc == RC_OK)
+		rc = store_open(&cli->addresses, &cli->services, err);
+	for (size_t i = 0; rc == RC_OK && i < cli->upstreams.count; i++)
+		rc = store_add_upstream(cli->upstreams.values[i], &cli->services, err);
+	return rc;
 }
 
 static enum rc output_failed(struct cli *cli, struct err *err)

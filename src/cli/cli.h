@@ -46,8 +46,9 @@ struct cli_option {
 
 /* Sets of options that many commands share. */
 enum {
-	CLI_STORE = 1, /* --store and the three addresses: cli_open_store */
-	CLI_JSON = 2,  /* --json: cli->json */
+	CLI_STORE = 1,    /* --store and the three addresses: cli_open_store */
+	CLI_JSON = 2,     /* --json: cli->json */
+	CLI_UPSTREAM = 4, /* --upstream: cli_open_store puts them behind the store */
 };
 
 struct command {
@@ -55,7 +56,7 @@ struct command {
 	const char *arguments;            /* "PATH…", for the help; NULL: none */
 	const char *summary;              /* one line of the list of commands */
 	const char *details;              /* more lines for its own help, or NULL */
-	unsigned shared;                  /* CLI_STORE, CLI_JSON */
+	unsigned shared;                  /* CLI_STORE, CLI_JSON, CLI_UPSTREAM */
 	int least, most;                  /* how many arguments; most -1: any number */
 	const struct cli_option *options; /* its own; NULL: none */
 	size_t options_size;              /* of the struct that their offsets point into */
@@ -72,6 +73,7 @@ struct cli {
 	const struct command *command;
 	struct store_addresses addresses; /* what the flags said, then completed */
 	char default_store[STORE_ADDRESS_MAX];
+	struct cli_list upstreams;
 	bool json;
 	bool on_terminal; /* standard output is a terminal: names are escaped */
 	bool stdout_gone; /* nobody reads standard output any more */

@@ -343,7 +343,7 @@ const struct command command_mount = {
 	.details =
 		"Serves until it is unmounted (\"castor umount DIR\") or gets SIGINT or SIGTERM.\n"
 		"NODE is a digest, or what \"castor info\" prints.",
-	.shared = CLI_STORE,
+	.shared = CLI_STORE | CLI_UPSTREAM,
 	.least = 1,
 	.most = 1,
 	.options = options,

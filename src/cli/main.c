@@ -137,6 +137,7 @@ int main(int argc, char **argv)
 
 	rc = run(&cli, argc, argv, &err);
 	services_release(&cli.services);
+	free(cli.upstreams.values);
 
 	flushed = cli_flush(&cli, &flush_err);
 	if (rc == RC_OK && flushed != RC_OK) {

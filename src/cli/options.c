@@ -38,6 +38,15 @@ static const struct cli_option store_options[] = {
 	{ .name = NULL },
 };
 
+static const struct cli_option upstream_options[] = {
+	{ .name = "upstream",
+	  .kind = CLI_LIST,
+	  .argument = "URL",
+	  .help = "a store or a binary cache behind the store",
+	  .offset = offsetof(struct cli, upstreams) },
+	{ .name = NULL },
+};
+
 static const struct cli_option json_options[] = {
 	{ .name = "json",
 	  .kind = CLI_FLAG,
@@ -81,6 +90,8 @@ static void bind_all(struct bound_options *bound, const struct command *command,
 {
 	bind(bound, command->options, values);
 	bound->own = bound->count;
+	if (command->shared & CLI_UPSTREAM)
+		bind(bound, upstream_options, cli);
 	if (command->shared & CLI_JSON)
 		bind(bound, json_options, cli);
 	if (command->shared & CLI_STORE)

@@ -99,6 +99,7 @@ static int reply_negative(struct fs_request *request)
 static int lookup_root(struct fs_request *request, struct view name)
 {
 	struct roots *roots = request->session->fs->roots;
+	struct op op = request->op;
 	struct err err = ERR_INIT;
 	struct inode inode;
 	struct node node;
@@ -107,7 +108,9 @@ static int lookup_root(struct fs_request *request, struct view name)
 
 	if (roots->ops->remote && !request->may_wait)
 		return FS_DEFER;
-	rc = roots->ops->lookup(roots, &request->op, name, &node, &err);
+	if (roots->ops->ingests)
+		op.deadline_ns = 0;
+	rc = roots->ops->lookup(roots, &op, name, &node, &err);
 	if (rc == RC_INVALID || (rc == RC_NOT_FOUND && roots->ops->fixed))
 		return reply_negative(request);
 	if (rc == RC_NOT_FOUND)

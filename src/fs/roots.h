@@ -25,8 +25,9 @@ struct root_entry {
 #define ROOT_CURSOR_MAX (UINT64_C(1) << 62)
 
 struct roots_ops {
-	bool remote; /* calls may wait for another machine or process */
-	bool fixed;  /* the set never changes: negative entries stay true */
+	bool remote;  /* calls may wait for another machine or process */
+	bool ingests; /* a lookup may take as long as a download: no deadline is its own */
+	bool fixed;   /* the set never changes: negative entries stay true */
 	void (*free)(struct roots *roots);
 	/* RC_NOT_FOUND: not at the moment. RC_INVALID: no root can ever have this name. The node is
 	 * an owned copy. */

@@ -132,6 +132,7 @@ struct roots *roots_path_info_new(struct path_info_service *service, bool list)
 
 	self->ops = path_info_ops;
 	self->ops.remote = path_info_service_is_remote(service);
+	self->ops.ingests = path_info_service_ingests(service);
 	self->base.ops = &self->ops;
 	self->service = path_info_service_ref(service);
 	self->list = list;

@@ -7,11 +7,14 @@
 #include "base/text.h"
 #include "base/url.h"
 #include "local/local_store.h"
+#include "service/blob/combined.h"
 #include "service/blob/files.h"
 #include "service/blob/local.h"
 #include "service/blob/memory.h"
+#include "service/directory/combined.h"
 #include "service/directory/local.h"
 #include "service/directory/memory.h"
+#include "service/path_info/cache.h"
 #include "service/path_info/local.h"
 #include "service/path_info/memory.h"
 #ifdef CASTOR_WITH_GRPC
@@ -19,12 +22,17 @@
 #include "service/directory/grpc.h"
 #include "service/path_info/grpc.h"
 #endif
+#ifdef CASTOR_WITH_HTTP
+#include "store/nix_http.h"
+#endif
 
 struct scheme {
 	const char *name;
 	const char *const *params; /* ends with NULL */
-	/* Fills what this scheme has, leaves the rest NULL. */
-	enum rc (*open)(const struct url *url, struct services *out, struct err *err);
+	/* Fills what this scheme has, leaves the rest NULL. near: what was opened before; blobs and
+	 * directories, for path infos that bring them. */
+	enum rc (*open)(const struct url *url, const struct services *near, struct services *out,
+			struct err *err);
 };
 
 /* ---- Schemes ---- */
@@ -44,10 +52,12 @@ static enum rc check_dir(const struct url *url, struct err *err)
 	return RC_OK;
 }
 
-static enum rc open_files(const struct url *url, struct services *out, struct err *err)
+static enum rc open_files(const struct url *url, const struct services *near, struct services *out,
+			  struct err *err)
 {
 	enum rc rc = check_dir(url, err);
 
+	(void)near;
 	return rc == RC_OK ? blob_files_open(url->path, &out->blobs, err) : rc;
 }
 
@@ -70,7 +80,8 @@ static enum rc parse_compression(const char *text, struct local_policy *policy, 
 	return RC_OK;
 }
 
-static enum rc open_local(const struct url *url, struct services *out, struct err *err)
+static enum rc open_local(const struct url *url, const struct services *near, struct services *out,
+			  struct err *err)
 {
 	const char *compression = url_param(url, "compression");
 	const char *raw_files = url_param(url, "raw-files");
@@ -78,6 +89,7 @@ static enum rc open_local(const struct url *url, struct services *out, struct er
 	struct local_store *store;
 	enum rc rc = check_dir(url, err);
 
+	(void)near;
 	if (rc == RC_OK && compression)
 		rc = parse_compression(compression, &policy, err);
 	if (rc == RC_OK && raw_files) {
@@ -98,8 +110,10 @@ static enum rc open_local(const struct url *url, struct services *out, struct er
 	return RC_OK;
 }
 
-static enum rc open_memory(const struct url *url, struct services *out, struct err *err)
+static enum rc open_memory(const struct url *url, const struct services *near, struct services *out,
+			   struct err *err)
 {
+	(void)near;
 	if (*url->host || *url->path)
 		return err_set(err, RC_INVALID, "memory: takes neither a host nor a path");
 	out->blobs = blob_memory_new();
@@ -110,11 +124,13 @@ static enum rc open_memory(const struct url *url, struct services *out, struct e
 }
 
 #ifdef CASTOR_WITH_GRPC
-static enum rc open_grpc(const struct url *url, struct services *out, struct err *err)
+static enum rc open_grpc(const struct url *url, const struct services *near, struct services *out,
+			 struct err *err)
 {
 	struct rpc_channel *channel;
 	enum rc rc = rpc_channel_open(url, &channel, err);
 
+	(void)near;
 	if (rc != RC_OK)
 		return rc;
 	out->blobs = blob_grpc_new(channel);
@@ -129,16 +145,56 @@ static const char *const grpc_params[] = { "package", "tls-ca",       "tls-cert"
 					   "tls-key", "wait-connect", NULL };
 #endif
 
+#ifdef CASTOR_WITH_HTTP
+static enum rc open_address(const char *address, const struct services *near, struct services *out,
+			    struct err *err);
+
+/* ?castore=: where the blobs and directories are that the cache's NARs are made of. */
+static enum rc open_nix_http(const struct url *url, const struct services *near,
+			     struct services *out, struct err *err)
+{
+	const char *castore = url_param(url, "castore");
+	struct services far = { 0 };
+	enum rc rc = RC_OK;
+
+	if (!*url->host)
+		return err_set(err, RC_INVALID, "it names no host");
+	if (!near->blobs || !near->directories)
+		return err_set(err, RC_INVALID,
+			       "a binary cache keeps path infos only: name a store of your own for "
+			       "what comes from it, by --store or by --blob-service-addr and "
+			       "--directory-service-addr");
+	if (castore) {
+		rc = open_address(castore, &(struct services){ 0 }, &far, err);
+		if (rc == RC_OK && !(far.blobs && far.directories))
+			rc = err_set(err, RC_INVALID, "castore: %s keeps no blobs and directories",
+				     castore);
+	}
+	if (rc == RC_OK)
+		rc = path_info_nix_http_new(url, NULL, near, &far, &out->path_infos, err);
+	services_release(&far);
+	return rc;
+}
+
+static const char *const nix_http_params[] = { "castore", "tls-ca", "trusted-public-keys", NULL };
+#endif
+
 static const char *const no_params[] = { NULL };
 static const char *const local_params[] = { "compression", "raw-files", NULL };
 
 static const struct scheme schemes[] = {
 	{ "files", no_params, open_files },
 #ifdef CASTOR_WITH_GRPC
-	{ "grpc+http", grpc_params, open_grpc }, { "grpc+https", grpc_params, open_grpc },
+	{ "grpc+http", grpc_params, open_grpc },
+	{ "grpc+https", grpc_params, open_grpc },
 	{ "grpc+unix", grpc_params, open_grpc },
 #endif
-	{ "local", local_params, open_local },   { "memory", no_params, open_memory },
+	{ "local", local_params, open_local },
+	{ "memory", no_params, open_memory },
+#ifdef CASTOR_WITH_HTTP
+	{ "nix+http", nix_http_params, open_nix_http },
+	{ "nix+https", nix_http_params, open_nix_http },
+#endif
 };
 
 /* ---- One address ---- */
@@ -153,7 +209,8 @@ static enum rc unknown_scheme(const char *name, struct err *err)
 		       buf_string(&known));
 }
 
-static enum rc open_url(const struct url *url, struct services *out, struct err *err)
+static enum rc open_url(const struct url *url, const struct services *near, struct services *out,
+			struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
 		enum rc rc;
@@ -161,18 +218,19 @@ static enum rc open_url(const struct url *url, struct services *out, struct err 
 		if (strcmp(url->scheme, schemes[i].name) != 0)
 			continue;
 		rc = url_check_params(url, schemes[i].params, err);
-		return rc == RC_OK ? schemes[i].open(url, out, err) : rc;
+		return rc == RC_OK ? schemes[i].open(url, near, out, err) : rc;
 	}
 	return unknown_scheme(url->scheme, err);
 }
 
-static enum rc open_address(const char *address, struct services *out, struct err *err)
+static enum rc open_address(const char *address, const struct services *near, struct services *out,
+			    struct err *err)
 {
 	struct url url CLEANUP(url_release) = { 0 };
 	enum rc rc = url_parse(address, &url, err);
 
 	if (rc == RC_OK)
-		rc = open_url(&url, out, err);
+		rc = open_url(&url, near, out, err);
 	if (rc == RC_OK)
 		return RC_OK;
 	services_release(out);
@@ -221,7 +279,7 @@ static enum rc open_kinds(const char *const addresses[KINDS], struct services op
 		while (strcmp(addresses[first], addresses[kind]) != 0)
 			first++;
 		if (first == kind)
-			rc = open_address(addresses[kind], &opened[kind], err);
+			rc = open_address(addresses[kind], out, &opened[kind], err);
 		if (rc != RC_OK)
 			return rc;
 		if (!has_kind(&opened[first], (enum kind)kind))
@@ -249,4 +307,40 @@ enum rc store_open(const struct store_addresses *addresses, struct services *out
 	if (rc != RC_OK)
 		services_release(out);
 	return rc;
+}
+
+/* ---- Upstreams ---- */
+
+enum rc store_add_upstream(const char *address, struct services *services, struct err *err)
+{
+	bool plain = strncmp(address, "http:", 5) == 0 || strncmp(address, "https:", 6) == 0;
+	char *whole AUTO_FREE = mem_printf("%s%s", plain ? "nix+" : "", address);
+	struct path_info_service *path_infos = services->path_infos;
+	struct services far = { 0 };
+	enum rc rc = open_address(whole, services, &far, err);
+
+	if (rc == RC_OK && !far.path_infos)
+		rc = err_set(err, RC_INVALID, "%s keeps no path infos", whole);
+	if (rc != RC_OK) {
+		services_release(&far);
+		return err_context(err, rc, "upstream");
+	}
+	/* Without services of its own its contents come near: then they are kept. */
+	services->path_infos =
+		path_info_cache_new(path_infos, far.path_infos, !far.blobs && !far.directories);
+	path_info_service_unref(path_infos);
+	if (far.blobs) {
+		struct blob_service *near = services->blobs;
+
+		services->blobs = blob_combined_new(near, far.blobs);
+		blob_service_unref(near);
+	}
+	if (far.directories) {
+		struct directory_service *near = services->directories;
+
+		services->directories = directory_combined_new(near, far.directories);
+		directory_service_unref(near);
+	}
+	services_release(&far);
+	return RC_OK;
 }

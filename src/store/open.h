@@ -4,6 +4,8 @@
  *	local:///dir[?compression=zstd:N|none][&raw-files=SIZE]   all three services
  *	memory://                                                all three services
  *	files:///dir                                             blobs only
+ *	grpc+http://host, grpc+https://host, grpc+unix:///path   all three, of a daemon
+ *	nix+http://host/path, nix+https://…                      path infos only (nix_http.h)
  */
 #ifndef CASTOR_STORE_OPEN_H
 #define CASTOR_STORE_OPEN_H
@@ -38,5 +40,14 @@ enum rc store_default_address(const char *system_dir, char out[STORE_ADDRESS_MAX
  * caller releases with services_release. */
 enum rc store_open(const struct store_addresses *addresses, struct services *out,
 		   struct err *err) MUST_USE;
+
+/*
+ * Puts another store behind an open one: what services do not have is looked for there. address is of
+ * any scheme; http: and https: are short for nix+http: and nix+https:. What comes from a binary cache
+ * is kept in the services that are open, path by path; what comes from another store is read where it
+ * is, and not kept. May be called again, for one behind that. On failure services are as they were.
+ */
+enum rc store_add_upstream(const char *address, struct services *services,
+			   struct err *err) MUST_USE;
 
 #endif

@@ -347,12 +347,34 @@ static enum rc is_there(const struct services *to, const struct op *op,
 	return rc == RC_NOT_FOUND ? RC_OK : rc;
 }
 
+enum rc copy_node(const struct services *from, const struct services *to, const struct op *op,
+		  const struct node *node, import_progress_fn *progress, void *progress_context,
+		  struct copy_stats *stats, struct err *err)
+{
+	struct copy copy = { .from = from, .to = to, .op = op, .stats = stats };
+	bool directory = node->kind == NODE_DIRECTORY;
+	enum rc rc = RC_OK;
+
+	hashmap_init(&copy.directories, DIGEST_SIZE);
+	hashmap_init(&copy.seen, DIGEST_SIZE);
+	if (directory)
+		rc = read_directories(&copy, &node->digest, err);
+	else
+		want(&copy, node);
+	if (rc == RC_OK)
+		rc = drop_known(&copy, err);
+	if (rc == RC_OK)
+		rc = copy_blobs(&copy, progress, progress_context, err);
+	if (rc == RC_OK && directory)
+		rc = copy_directories(&copy, &node->digest, err);
+	copy_release(&copy);
+	return rc;
+}
+
 enum rc copy_path(const struct services *from, const struct services *to, const struct op *op,
 		  const struct path_info *info, import_progress_fn *progress,
 		  void *progress_context, struct copy_stats *stats, struct err *err)
 {
-	struct copy copy = { .from = from, .to = to, .op = op, .stats = stats };
-	bool directory = info->node.kind == NODE_DIRECTORY;
 	bool there;
 	enum rc rc = is_there(to, op, info, &there, err);
 
@@ -360,22 +382,10 @@ enum rc copy_path(const struct services *from, const struct services *to, const 
 		stats->paths_there += there;
 		return rc;
 	}
-	hashmap_init(&copy.directories, DIGEST_SIZE);
-	hashmap_init(&copy.seen, DIGEST_SIZE);
-	if (directory)
-		rc = read_directories(&copy, &info->node.digest, err);
-	else
-		want(&copy, &info->node);
-	if (rc == RC_OK)
-		rc = drop_known(&copy, err);
-	if (rc == RC_OK)
-		rc = copy_blobs(&copy, progress, progress_context, err);
-	if (rc == RC_OK && directory)
-		rc = copy_directories(&copy, &info->node.digest, err);
+	rc = copy_node(from, to, op, &info->node, progress, progress_context, stats, err);
 	if (rc == RC_OK)
 		rc = path_info_service_put(to->path_infos, op, info, NULL, err);
 	stats->paths += rc == RC_OK;
-	copy_release(&copy);
 	return rc;
 }
 

@@ -27,6 +27,11 @@ enum rc copy_path(const struct services *from, const struct services *to, const 
 		  const struct path_info *info, import_progress_fn *progress,
 		  void *progress_context, struct copy_stats *stats, struct err *err) MUST_USE;
 
+/* The same of a node alone: its blobs and its directories; no path info is read or put. */
+enum rc copy_node(const struct services *from, const struct services *to, const struct op *op,
+		  const struct node *node, import_progress_fn *progress, void *progress_context,
+		  struct copy_stats *stats, struct err *err) MUST_USE;
+
 /*
  * A closure in the making: paths, and whatever they refer to. Ends with every path info that is needed,
  * each once. RC_NOT_FOUND, naming both ends, where a reference is in neither store; one that only `to` has is

@@ -2,11 +2,14 @@
 #include "conformance/conformance.h"
 
 #include "base/mem.h"
+#include "service/blob/combined.h"
 #include "service/blob/files.h"
 #include "service/blob/local.h"
 #include "service/blob/memory.h"
+#include "service/directory/combined.h"
 #include "service/directory/local.h"
 #include "service/directory/memory.h"
+#include "service/path_info/cache.h"
 #include "service/path_info/local.h"
 #include "service/path_info/memory.h"
 #ifdef CASTOR_WITH_GRPC
@@ -26,6 +29,26 @@ static enum rc open_memory(const char *dir, struct services *out, struct err *er
 		.path_infos = path_info_memory_new(),
 		.nar_facts = nar_facts_memory_new(),
 	};
+	return RC_OK;
+}
+
+/* All that is put goes near, so that far stays empty. */
+static enum rc open_combined(const char *dir, struct services *out, struct err *err)
+{
+	struct services near, far;
+	enum rc rc = open_memory(dir, &near, err);
+
+	if (rc == RC_OK)
+		rc = open_memory(dir, &far, err);
+	if (rc != RC_OK)
+		return rc;
+	*out = (struct services){
+		.blobs = blob_combined_new(near.blobs, far.blobs),
+		.directories = directory_combined_new(near.directories, far.directories),
+		.path_infos = path_info_cache_new(near.path_infos, far.path_infos, true),
+	};
+	services_release(&near);
+	services_release(&far);
 	return RC_OK;
 }
 
@@ -108,6 +131,7 @@ static enum rc open_local_raw(const char *dir, struct services *out, struct err 
 
 const struct backend backends[] = {
 	{ "memory", open_memory },
+	{ "combined", open_combined },
 	{ "files", open_files, .persistent = true, .descriptors = true },
 	{ "local", open_local, .persistent = true },
 	{ "local, not compressed", open_local_plain, .persistent = true },

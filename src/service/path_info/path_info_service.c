@@ -31,6 +31,11 @@ bool path_info_service_is_remote(const struct path_info_service *service)
 	return service->ops->remote;
 }
 
+bool path_info_service_ingests(const struct path_info_service *service)
+{
+	return service->ops->ingests;
+}
+
 static enum rc called(struct path_info_service *service, const struct op *op, const char *call,
 		      const uint8_t *hash, enum rc rc)
 {

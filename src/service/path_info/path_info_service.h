@@ -21,6 +21,9 @@ struct path_info_iter;
 struct path_info_service_ops {
 	const char *name;
 	bool remote; /* calls may wait for another machine or process */
+	/* `get` may bring the content of a path from afar. It takes as long as that takes: the backend
+	 * itself sees to it that it goes on, or ends. */
+	bool ingests;
 	void (*free)(struct path_info_service *service);
 	/* RC_NOT_FOUND. */
 	enum rc (*get)(struct path_info_service *service, const struct op *op,
@@ -52,6 +55,7 @@ void path_info_service_init(struct path_info_service *service,
 struct path_info_service *path_info_service_ref(struct path_info_service *service);
 void path_info_service_unref(struct path_info_service *service);
 bool path_info_service_is_remote(const struct path_info_service *service);
+bool path_info_service_ingests(const struct path_info_service *service);
 
 enum rc path_info_service_get(struct path_info_service *service, const struct op *op,
 			      const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
