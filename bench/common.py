@@ -80,7 +80,7 @@ def run(command, env=None, sample=False):
     done = threading.Event()
 
     def watch():
-        while not done.wait(0.02):
+        while not done.wait(0.1):
             result.rss_anon = max(result.rss_anon, rss_anon(process.pid))
 
     watcher = threading.Thread(target=watch) if sample else None
