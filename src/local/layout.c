@@ -256,6 +256,19 @@ static enum rc sync_parent(const struct local_layout *layout, struct err *err)
 	return fd >= 0 ? file_sync_dir(fd, layout->dir, err) : RC_OK;
 }
 
+static struct local_policy policy_of_new(const struct local_policy *wish)
+{
+	struct local_policy policy = wish ? *wish : local_policy_default;
+
+	if (policy.compression == LOCAL_COMPRESSION_ANY) {
+		policy.compression = local_policy_default.compression;
+		policy.level = local_policy_default.level;
+	}
+	if (policy.raw_files == LOCAL_RAW_FILES_ANY)
+		policy.raw_files = local_policy_default.raw_files;
+	return policy;
+}
+
 /* Holds the lock exclusively from here on; the caller turns it into a shared one. */
 static enum rc make_store(struct local_layout *layout, const struct local_policy *policy,
 			  local_make_index *make_index, struct err *err)
@@ -281,7 +294,7 @@ static enum rc make_store(struct local_layout *layout, const struct local_policy
 		return rc;
 	if (fchmod(layout->lock_fd, layout->file_mode) != 0)
 		return err_errno(err, errno, "store %s: lock", layout->dir);
-	layout->policy = policy ? *policy : local_policy_default;
+	layout->policy = policy_of_new(policy);
 	(void)unlinkat(layout->dir_fd, "index.mdb", 0);
 	(void)unlinkat(layout->dir_fd, "index.mdb-lock", 0);
 	rc = make_dir(layout, "packs", err);
@@ -296,20 +309,25 @@ static enum rc make_store(struct local_layout *layout, const struct local_policy
 
 /* ---- Opening ---- */
 
-static enum rc check_policy(const struct local_layout *layout, const struct local_policy *wanted,
-			    struct err *err)
+enum rc local_layout_check_policy(const struct local_layout *layout,
+				  const struct local_policy *wish, struct err *err)
 {
-	struct buf have CLEANUP(buf_release) = BUF_INIT, want CLEANUP(buf_release) = BUF_INIT;
+	const struct local_policy *have = &layout->policy;
+	const char *what = NULL;
 
-	if (!wanted)
+	if (!wish)
 		return RC_OK;
-	format_print(&layout->policy, &have);
-	format_print(wanted, &want);
-	if (view_equal(buf_view(&have), buf_view(&want)))
+	if (wish->compression != LOCAL_COMPRESSION_ANY &&
+	    (wish->compression != have->compression ||
+	     (have->compression == LOCAL_COMPRESSION_ZSTD && wish->level != have->level)))
+		what = "compression";
+	else if (wish->raw_files != LOCAL_RAW_FILES_ANY && wish->raw_files != have->raw_files)
+		what = "raw-files";
+	if (!what)
 		return RC_OK;
 	return err_set(err, RC_FAILED_PRECONDITION,
-		       "store %s was made with another policy (its file `format` tells which)",
-		       layout->dir);
+		       "store %s was made with another policy of %s (its file `format` tells which)",
+		       layout->dir, what);
 }
 
 static enum rc read_format(struct local_layout *layout, struct err *err)
@@ -354,7 +372,7 @@ static enum rc open_all(struct local_layout *layout, enum local_layout_use use,
 	if (rc == RC_OK)
 		rc = read_format(layout, err);
 	if (rc == RC_OK)
-		rc = check_policy(layout, policy, err);
+		rc = local_layout_check_policy(layout, policy, err);
 	if (rc == RC_OK)
 		rc = open_dir(layout, "packs", &layout->packs_fd, err);
 	if (rc == RC_OK)

@@ -39,6 +39,10 @@ enum rc local_layout_open(const char *dir, enum local_layout_use use,
 			  struct local_layout *out, struct err *err) MUST_USE;
 void local_layout_close(struct local_layout *layout);
 
+/* Is it what was wished (NULL: nothing was)? RC_FAILED_PRECONDITION. */
+enum rc local_layout_check_policy(const struct local_layout *layout,
+				  const struct local_policy *wish, struct err *err) MUST_USE;
+
 /* The device and inode of a directory that may not be there: false. */
 bool local_layout_identity(const char *dir, dev_t *dev, ino_t *ino);
 

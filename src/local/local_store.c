@@ -120,12 +120,6 @@ static enum rc open_new(const char *dir, const struct local_policy *policy,
 	return RC_OK;
 }
 
-static bool policy_equal(const struct local_policy *a, const struct local_policy *b)
-{
-	return a->compression == b->compression && a->raw_files == b->raw_files &&
-	       (a->compression == LOCAL_COMPRESSION_NONE || a->level == b->level);
-}
-
 static struct local_store *find_open(const char *dir)
 {
 	struct local_store *store;
@@ -149,12 +143,12 @@ enum rc local_store_open(const char *dir, const struct local_policy *policy,
 	*out = NULL;
 	pthread_mutex_lock(&registry_lock);
 	struct local_store *store = find_open(dir);
-	if (store && policy && !policy_equal(policy, &store->layout.policy)) {
-		rc = err_set(err, RC_FAILED_PRECONDITION, "store %s was made with another policy",
-			     dir);
-	} else if (store) {
-		store->refs++;
-		*out = store;
+	if (store) {
+		rc = local_layout_check_policy(&store->layout, policy, err);
+		if (rc == RC_OK) {
+			store->refs++;
+			*out = store;
+		}
 	} else {
 		rc = open_new(dir, policy, &store, err);
 		if (rc == RC_OK) {

@@ -15,7 +15,12 @@
 
 struct local_store;
 
-enum local_compression { LOCAL_COMPRESSION_NONE, LOCAL_COMPRESSION_ZSTD };
+enum local_compression {
+	LOCAL_COMPRESSION_NONE,
+	LOCAL_COMPRESSION_ZSTD,
+	LOCAL_COMPRESSION_ANY, /* in a wish: as the store has it, or the default */
+};
+#define LOCAL_RAW_FILES_ANY UINT64_MAX /* likewise */
 
 /* Kept in the store when it is created. */
 struct local_policy {
@@ -27,9 +32,9 @@ struct local_policy {
 /* zstd:3, no raw files. */
 extern const struct local_policy local_policy_default;
 
-/* Opens the store at dir, creating it (and parents) with `policy` where nothing is there. policy
- * NULL: the default for a new store, whatever an existing one has; else RC_FAILED_PRECONDITION
- * where an existing store has another one. A store of a newer format version is RC_UNSUPPORTED; a
+/* Opens the store at dir, creating it (and parents) with `policy` where nothing is there. What
+ * policy wishes (NULL: nothing) must be what an existing store has, or RC_FAILED_PRECONDITION; a
+ * new store has the default of what it does not. A store of a newer format version is RC_UNSUPPORTED; a
  * damaged index RC_CORRUPT, naming `castor index rebuild`; a rebuild under way RC_BUSY. */
 enum rc local_store_open(const char *dir, const struct local_policy *policy,
 			 struct local_store **out, struct err *err) MUST_USE;
@@ -38,6 +43,10 @@ void local_store_unref(
 	struct local_store *store); /* NULL is fine; the last one waits for the sync thread */
 
 struct local_policy local_store_policy(const struct local_store *store);
+
+/* Bytes that the store takes on disk: packs up to what is committed, the index, raw files. Reads
+ * the directory of raw files, if it has any. */
+enum rc local_store_usage(struct local_store *store, uint64_t *out, struct err *err) MUST_USE;
 
 struct local_rebuild_stats {
 	uint64_t packs, records, chunks, blobs, directories, path_infos;

@@ -85,7 +85,8 @@ static enum rc open_local(const struct url *url, const struct services *near, st
 {
 	const char *compression = url_param(url, "compression");
 	const char *raw_files = url_param(url, "raw-files");
-	struct local_policy policy = local_policy_default;
+	struct local_policy policy = { .compression = LOCAL_COMPRESSION_ANY,
+				       .raw_files = LOCAL_RAW_FILES_ANY };
 	struct local_store *store;
 	enum rc rc = check_dir(url, err);
 
@@ -98,8 +99,7 @@ static enum rc open_local(const struct url *url, const struct services *near, st
 			rc = err_context(err, rc, "raw-files");
 	}
 	if (rc == RC_OK)
-		rc = local_store_open(url->path, compression || raw_files ? &policy : NULL, &store,
-				      err);
+		rc = local_store_open(url->path, &policy, &store, err);
 	if (rc != RC_OK)
 		return rc;
 	out->blobs = blob_local_new(store);

@@ -251,3 +251,19 @@ enum rc blob_service_put(struct blob_service *service, const struct op *op, stru
 		*digest = (struct digest){ 0 };
 	return rc;
 }
+
+enum rc blob_service_usage(struct blob_service *service, const struct op *op, uint64_t *out,
+			   struct err *err)
+{
+	enum rc rc = op_check(op, err);
+
+	*out = 0;
+	if (rc == RC_OK && !service->ops->usage)
+		rc = err_set(err, RC_UNSUPPORTED, "%s blob service cannot tell how much it holds",
+			     service->ops->name);
+	if (rc == RC_OK)
+		rc = service->ops->usage(service, op, out, err);
+	if (rc != RC_OK)
+		*out = 0;
+	return called(service, op, "blob usage", NULL, rc);
+}

@@ -80,6 +80,9 @@ struct blob_service_ops {
 	enum rc (*get_many)(struct blob_service *service, const struct op *op,
 			    const struct digest *digests, size_t count, blob_done *done,
 			    void *context, struct err *err);
+	/* Optional: bytes that everything in the backend takes on disk. NULL: it cannot tell. */
+	enum rc (*usage)(struct blob_service *service, const struct op *op, uint64_t *out,
+			 struct err *err);
 };
 
 struct blob_service {
@@ -107,6 +110,10 @@ enum rc blob_service_open_read(struct blob_service *service, const struct op *op
 enum rc blob_service_get_many(struct blob_service *service, const struct op *op,
 			      const struct digest *digests, size_t count, blob_done *done,
 			      void *context, struct err *err) MUST_USE;
+
+/* Bytes on disk, of all that is kept. RC_UNSUPPORTED where the backend cannot tell. */
+enum rc blob_service_usage(struct blob_service *service, const struct op *op, uint64_t *out,
+			   struct err *err) MUST_USE;
 
 /* ---- Reading ---- */
 

@@ -150,6 +150,13 @@ static enum rc combined_open_batch(struct blob_service *service, const struct op
 	return blob_service_open_batch(combined_of(service)->near, op, out, err);
 }
 
+/* Of the near one: what is kept here. */
+static enum rc combined_usage(struct blob_service *service, const struct op *op, uint64_t *out,
+			      struct err *err)
+{
+	return blob_service_usage(combined_of(service)->near, op, out, err);
+}
+
 static const struct blob_service_ops combined_ops = {
 	.name = "combined",
 	.free = combined_free,
@@ -158,6 +165,7 @@ static const struct blob_service_ops combined_ops = {
 	.open_read = combined_open_read,
 	.open_batch = combined_open_batch,
 	.get_many = combined_get_many,
+	.usage = combined_usage,
 };
 
 struct blob_service *blob_combined_new(struct blob_service *near, struct blob_service *far)

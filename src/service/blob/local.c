@@ -255,6 +255,13 @@ static enum rc local_get_many(struct blob_service *service, const struct op *op,
 	return RC_OK;
 }
 
+static enum rc local_usage(struct blob_service *service, const struct op *op, uint64_t *out,
+			   struct err *err)
+{
+	(void)op;
+	return local_store_usage(blob_local_of(service)->store, out, err);
+}
+
 static const struct blob_service_ops service_ops = {
 	.name = "local",
 	.latency = BLOB_LATENCY_DISK,
@@ -264,6 +271,7 @@ static const struct blob_service_ops service_ops = {
 	.open_read = blob_local_open_read,
 	.open_batch = blob_local_open_batch,
 	.get_many = local_get_many,
+	.usage = local_usage,
 };
 
 struct blob_service *blob_local_new(struct local_store *store)

@@ -366,6 +366,37 @@ static void test_versions(void **state)
 	fixture_remove(dir);
 }
 
+/* What is not wished for stays as it is; what is must be so. */
+static void test_wishes(void **state)
+{
+	static const struct local_policy made = { .compression = LOCAL_COMPRESSION_ANY,
+						  .raw_files = 1 << 20 },
+					 level = { .compression = LOCAL_COMPRESSION_ZSTD,
+						   .level = 3,
+						   .raw_files = LOCAL_RAW_FILES_ANY },
+					 other = { .compression = LOCAL_COMPRESSION_ZSTD,
+						   .level = 4,
+						   .raw_files = LOCAL_RAW_FILES_ANY };
+	char *dir = fixture_dir();
+	struct local_store *store;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	assert_ok(local_store_open(dir, &made, &store, &err), &err);
+	assert_int_equal(local_store_policy(store).compression, LOCAL_COMPRESSION_ZSTD);
+	assert_int_equal(local_store_policy(store).level, 3);
+	local_store_unref(store);
+	assert_ok(local_store_open(dir, &level, &store, &err), &err);
+	assert_int_equal(local_store_policy(store).raw_files, 1 << 20);
+	local_store_unref(store);
+	assert_int_equal(local_store_open(dir, &other, &store, &err), RC_FAILED_PRECONDITION);
+	assert_non_null(strstr(err.message, "compression"));
+	assert_int_equal(local_store_open(dir, &local_policy_default, &store, &err),
+			 RC_FAILED_PRECONDITION);
+	assert_non_null(strstr(err.message, "raw-files"));
+	fixture_remove(dir);
+}
+
 static void test_policies(void **state)
 {
 	static const struct local_policy none = { .compression = LOCAL_COMPRESSION_NONE };
@@ -398,6 +429,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_raw_file),
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_policies),
+		cmocka_unit_test(test_wishes),
 	};
 
 	if (argc == 3)
