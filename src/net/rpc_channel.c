@@ -47,6 +47,13 @@ struct rpc_channel {
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct rpc_channel *registry; /* borrowed: a channel leaves it with its last reference */
 
+void rpc_library_init(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, grpc_init);
+}
+
 const char *rpc_channel_address(const struct rpc_channel *channel)
 {
 	return channel->address;
@@ -179,7 +186,6 @@ static void channel_free(struct rpc_channel *channel)
 	pthread_mutex_destroy(&channel->lock);
 	free(channel->address);
 	free(channel);
-	grpc_shutdown();
 }
 
 static enum rc channel_new(const struct url *url, char *address, struct rpc_channel **out,
@@ -191,7 +197,7 @@ static enum rc channel_new(const struct url *url, char *address, struct rpc_chan
 	enum rpc_family family;
 	enum rc rc;
 
-	grpc_init();
+	rpc_library_init();
 	refcount_init(&channel->ref);
 	pthread_mutex_init(&channel->lock, NULL);
 	channel->address = address;
@@ -380,10 +386,12 @@ enum rc rpc_queue_next(struct rpc_queue *queue, const struct op *op, bool wait, 
 
 		if (rc != RC_OK)
 			return rc;
+		/* "Now" would be rounded up to a millisecond. */
 		*event = grpc_completion_queue_next(
 			queue->queue,
-			gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-				     gpr_time_from_millis(wait ? SLICE_MS : 0, GPR_TIMESPAN)),
+			wait ? gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+					    gpr_time_from_millis(SLICE_MS, GPR_TIMESPAN))
+			     : gpr_inf_past(GPR_CLOCK_MONOTONIC),
 			NULL);
 		if (event->type == GRPC_OP_COMPLETE || !wait)
 			return RC_OK;

@@ -14,6 +14,10 @@
 #include "base/op.h"
 #include "base/url.h"
 
+/* Starts the library, for whoever uses it by himself (the server). It is never shut down: that
+ * waits for its poller, which may look up only every ten seconds. */
+void rpc_library_init(void);
+
 /* ---- Channels: shared, thread-safe ---- */
 
 struct rpc_channel;

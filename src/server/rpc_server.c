@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "net/rpc_channel.h"
 #include "server/rpc_call.h"
 
 enum {
@@ -175,12 +176,10 @@ enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
 	enum rc rc;
 
 	*out = NULL;
-	grpc_init();
+	rpc_library_init();
 	rc = make_credentials(options, &credentials, err);
-	if (rc != RC_OK) {
-		grpc_shutdown();
+	if (rc != RC_OK)
 		return rc;
-	}
 	server = mem_zalloc(sizeof(*server));
 	server->credentials = credentials;
 	server->tls = options->tls_cert != NULL;
@@ -207,7 +206,9 @@ void rpc_server_register(struct rpc_server *server, const struct rpc_method *met
 		server->methods[server->method_count++] =
 			(struct rpc_registration){ .method = &methods[i],
 						   .context = context,
-						   .quick = quick && methods[i].quick };
+						   .quick = quick && methods[i].quick,
+						   .quick_bytes =
+							   quick ? methods[i].quick_bytes : 0 };
 }
 
 static struct listener *add_listener(struct rpc_server *server, int fd)
@@ -430,8 +431,10 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ns)
 		grpc_server_cancel_all_calls(server->server);
 		wait_drained(server, 0);
 	}
-	/* Handlers that are still running see their cancel flag; their batches need the queue
-	 * alive. */
+	/* Handlers that are still running see their cancel flag; their batches, and those of
+	 * suspended calls, need the queue alive. */
+	while (atomic_load(&server->calls.count) > 0)
+		clock_sleep_ns(NS_PER_MS);
 	pool_wait_idle(server->calls.pool);
 	grpc_completion_queue_shutdown(server->queue);
 	pthread_join(server->thread, NULL);
@@ -464,5 +467,4 @@ void rpc_server_free(struct rpc_server *server)
 	pthread_mutex_destroy(&server->lock);
 	free(server->methods);
 	free(server);
-	grpc_shutdown();
 }
