@@ -76,16 +76,13 @@ static enum rc listen_everywhere(struct rpc_server *server, const struct cli_lis
 	return RC_OK;
 }
 
-static enum rc serve(struct cli *cli, struct rpc_server *server, const struct options *options,
-		     struct err *err)
+static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rpc *context,
+		     const struct options *options, struct err *err)
 {
-	struct store_rpc context = { .services = cli->services,
-				     .allow_incomplete = options->allow_incomplete,
-				     .allow_list = !options->no_list };
 	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
 	enum rc rc;
 
-	store_rpc_register(server, &context);
+	store_rpc_register(server, context);
 	health_register(server);
 #ifdef CASTOR_WITH_REFLECTION
 	reflection_register(server);
@@ -111,6 +108,7 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 	struct rpc_server_options server_options = { .tls_cert = options->tls_cert,
 						     .tls_key = options->tls_key,
 						     .tls_client_ca = options->tls_client_ca };
+	struct store_rpc context;
 	struct rpc_server *server;
 	enum rc rc;
 
@@ -120,8 +118,12 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 		rc = rpc_server_new(&server_options, &server, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = serve(cli, server, options, err);
+	context = (struct store_rpc){ .services = cli->services,
+				      .allow_incomplete = options->allow_incomplete,
+				      .allow_list = !options->no_list };
+	rc = serve(cli, server, &context, options, err);
 	rpc_server_free(server);
+	store_rpc_release(&context);
 	return rc;
 }
 

@@ -34,6 +34,7 @@ enum rc message_read_digest(struct view message, struct digest *out, struct err 
 
 /* BlobChunk, without copying the data: begin appends what stands before `len` bytes; read borrows.
  */
+enum { MESSAGE_BLOB_CHUNK_HEAD = 8 }; /* as much stands before them, at most */
 void message_begin_blob_chunk(size_t len, struct buf *out);
 enum rc message_read_blob_chunk(struct view message, struct view *data, struct err *err) MUST_USE;
 

@@ -1,11 +1,16 @@
 /* BlobService: Stat, Read, Put. */
 #include "base/mem.h"
 #include "net/messages.h"
+#include "server/put_group.h"
+#include "server/rpc_block.h"
 #include "server/store_rpc.h"
 
-/* Of content in one message of a Read: a third faster than 256 KiB, and below every peer's limit.
- */
-enum { READ_MESSAGE_BYTES = 1 << 20 };
+enum {
+	/* Of content in one message of a Read, at most: well below every peer's limit. */
+	READ_MESSAGE_BYTES = 1 << 20,
+	/* An upload's message of this much is only copied: no work for another thread. */
+	PUT_QUICK_BYTES = 64 << 10,
+};
 
 static struct blob_service *blobs_of(struct rpc_call *call)
 {
@@ -75,22 +80,44 @@ static enum rc read_message(struct rpc_call *call, struct view message, struct e
 				      &state->reader, err);
 }
 
+/* How much comes in the next message: whole chunks, which are then decoded right into it. */
+static enum rc next_length(struct rpc_call *call, struct read_state *state, size_t *out,
+			   struct err *err)
+{
+	uint64_t end = state->offset;
+
+	while (end < blob_reader_size(state->reader)) {
+		struct blob_chunk chunk;
+		enum rc rc = blob_reader_locate(state->reader, rpc_call_op(call), end, &chunk, err);
+
+		if (rc != RC_OK)
+			return rc;
+		if (chunk.offset + chunk.size - state->offset > READ_MESSAGE_BYTES)
+			break;
+		end = chunk.offset + chunk.size;
+	}
+	/* Chunks of a huge blob may be larger than a message. */
+	*out = end > state->offset ? (size_t)(end - state->offset) : READ_MESSAGE_BYTES;
+	if (*out > blob_reader_size(state->reader) - state->offset)
+		*out = (size_t)(blob_reader_size(state->reader) - state->offset);
+	return RC_OK;
+}
+
 static enum rc read_more(struct rpc_call *call, struct buf *out, enum rpc_next *next,
 			 struct err *err)
 {
 	struct read_state *state = rpc_call_state(call);
-	uint64_t left = blob_reader_size(state->reader) - state->offset;
-	size_t want = left < READ_MESSAGE_BYTES ? (size_t)left : READ_MESSAGE_BYTES;
-	size_t got;
+	size_t want, got;
 	enum rc rc;
 
-	if (want == 0) {
+	if (state->offset == blob_reader_size(state->reader)) {
 		*next = RPC_NEXT_END;
 		return RC_OK;
 	}
+	rc = next_length(call, state, &want, err);
+	if (rc != RC_OK)
+		return rc;
 	message_begin_blob_chunk(want, out);
-	if (!buf_try_reserve(out, want))
-		return err_set(err, RC_NO_MEMORY, "no memory for a message");
 	rc = blob_reader_pread(state->reader, rpc_call_op(call), out->ptr + out->len, want,
 			       state->offset, &got, err);
 	if (rc != RC_OK)
@@ -113,19 +140,32 @@ static void read_close(struct rpc_call *call)
 /* ---- Put ---- */
 
 struct put_state {
+	struct rpc_call *call;
 	struct blob_batch *batch;
 	struct blob_writer *writer;
 	struct digest digest;
+	struct put_commit commit;
+	bool entered;   /* the group waits for us */
+	bool committed; /* commit.rc says how it went */
 };
 
 static enum rc put_open(struct rpc_call *call, struct put_state *state, struct err *err)
 {
+	const struct store_rpc *context = rpc_call_context(call);
 	enum rc rc;
 
 	if (state->writer)
 		return RC_OK;
 	rc = blob_service_open_batch(blobs_of(call), rpc_call_op(call), &state->batch, err);
-	return rc == RC_OK ? blob_writer_open(state->batch, &state->writer, err) : rc;
+	if (rc == RC_OK)
+		rc = blob_writer_open(state->batch, &state->writer, err);
+	if (rc != RC_OK)
+		return rc;
+	blob_writer_encode_on(state->writer, context->encoders);
+	if (context->puts)
+		put_group_enter(context->puts);
+	state->entered = context->puts != NULL;
+	return RC_OK;
 }
 
 static enum rc put_message(struct rpc_call *call, struct view message, struct err *err)
@@ -140,6 +180,33 @@ static enum rc put_message(struct rpc_call *call, struct view message, struct er
 	return rc == RC_OK ? blob_writer_write(state->writer, rpc_call_op(call), data, err) : rc;
 }
 
+static void put_committed(struct put_commit *commit)
+{
+	struct put_state *state = CONTAINER_OF(commit, struct put_state, commit);
+
+	state->committed = true;
+	rpc_call_resume(state->call);
+}
+
+/* All of it is in the batch. */
+static enum rc put_commit(struct rpc_call *call, struct put_state *state, enum rpc_next *next,
+			  struct err *err)
+{
+	const struct store_rpc *context = rpc_call_context(call);
+
+	if (!context->puts)
+		return blob_batch_commit(state->batch, rpc_call_op(call), err);
+	state->call = call;
+	state->commit = (struct put_commit){ .batch = state->batch,
+					     .op = rpc_call_op(call),
+					     .done = put_committed };
+	state->entered = false;
+	*next = RPC_NEXT_LATER;
+	rpc_call_suspend(call);
+	put_group_commit(context->puts, &state->commit);
+	return RC_OK;
+}
+
 static enum rc put_more(struct rpc_call *call, struct buf *out, enum rpc_next *next,
 			struct err *err)
 {
@@ -147,24 +214,31 @@ static enum rc put_more(struct rpc_call *call, struct buf *out, enum rpc_next *n
 	uint64_t size;
 	enum rc rc;
 
-	rc = put_open(call, state, err);
-	if (rc == RC_OK)
-		rc = blob_writer_close(state->writer, rpc_call_op(call), &state->digest, &size,
-				       err);
-	/* Commits of calls that end together share one sync. */
-	if (rc == RC_OK)
-		rc = blob_batch_commit(state->batch, rpc_call_op(call), err);
-	if (rc != RC_OK)
-		return rc;
-	message_write_digest(&state->digest, out);
 	*next = RPC_NEXT_MESSAGE;
-	return RC_OK;
+	if (state->committed) {
+		rc = state->commit.rc;
+		if (rc != RC_OK)
+			return err_set(err, rc, "%s", state->commit.err.message);
+	} else {
+		rc = put_open(call, state, err);
+		if (rc == RC_OK)
+			rc = blob_writer_close(state->writer, rpc_call_op(call), &state->digest,
+					       &size, err);
+		if (rc == RC_OK)
+			rc = put_commit(call, state, next, err);
+	}
+	if (rc == RC_OK && *next == RPC_NEXT_MESSAGE)
+		message_write_digest(&state->digest, out);
+	return rc;
 }
 
 static void put_close(struct rpc_call *call)
 {
+	const struct store_rpc *context = rpc_call_context(call);
 	struct put_state *state = rpc_call_state(call);
 
+	if (state->entered)
+		put_group_leave(context->puts);
 	blob_writer_free(state->writer);
 	blob_batch_free(state->batch);
 }
@@ -173,11 +247,13 @@ static void put_close(struct rpc_call *call)
 #define METHODS(family) \
 	{ .path = "/" family ".castore.v1.BlobService/Stat", .quick = true, .state_size = sizeof(struct stat_state), \
 	  .message = stat_message, .more = stat_more, .close = stat_close }, \
-	{ .path = "/" family ".castore.v1.BlobService/Read", .server_streams = true, \
+	{ .path = "/" family ".castore.v1.BlobService/Read", .server_streams = true, .block_replies = true, \
 	  .state_size = sizeof(struct read_state), .message = read_message, .more = read_more, .close = read_close }, \
-	{ .path = "/" family ".castore.v1.BlobService/Put", .client_streams = true, \
+	{ .path = "/" family ".castore.v1.BlobService/Put", .client_streams = true, .quick_bytes = PUT_QUICK_BYTES, \
 	  .state_size = sizeof(struct put_state), .message = put_message, .more = put_more, .close = put_close }
 /* clang-format on */
+
+_Static_assert(READ_MESSAGE_BYTES + MESSAGE_BLOB_CHUNK_HEAD <= RPC_BLOCK_SIZE, "fits");
 
 static const struct rpc_method methods[] = { METHODS("tvix"), METHODS("snix") };
 

@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/refcount.h"
+#include "server/rpc_block.h"
 
 static void on_closed(struct rpc_tag *tag, bool ok);
 static void on_received(struct rpc_tag *tag, bool ok);
@@ -36,11 +37,17 @@ struct rpc_call *rpc_call_new(struct rpc_calls *calls,
 	return call;
 }
 
+void rpc_call_ref(struct rpc_call *call)
+{
+	refcount_ref(&call->ref);
+}
+
 void rpc_call_unref(struct rpc_call *call)
 {
 	if (!refcount_unref(&call->ref))
 		return;
 	if (call->opened) {
+		rpc_replies_release(call);
 		if (call->method->close)
 			call->method->close(call);
 		free(call->state);
@@ -110,7 +117,7 @@ static size_t add_status(struct rpc_call *call, grpc_op *ops, size_t count, grpc
 	return count + 1;
 }
 
-static void send_status(struct rpc_call *call)
+void rpc_call_send_status(struct rpc_call *call)
 {
 	grpc_op ops[2] = { 0 };
 	grpc_slice details;
@@ -121,16 +128,16 @@ static void send_status(struct rpc_call *call)
 	grpc_slice_unref(details);
 }
 
-/* Sends a message, whose memory goes to the library; with the status in the same batch if `last`.
- */
-static void send_message(struct rpc_call *call, struct buf *message, bool last)
+void rpc_call_send_message(struct rpc_call *call, struct buf *message, bool last)
 {
 	grpc_op ops[3] = { 0 };
 	grpc_slice details = grpc_empty_slice();
-	grpc_slice slice = message->len > 0
-				   ? grpc_slice_new_with_user_data(message->ptr, message->len, free,
-								   message->ptr)
-				   : grpc_empty_slice();
+	grpc_slice slice =
+		message->len > 0
+			? grpc_slice_new_with_user_data(
+				  message->ptr, message->len,
+				  call->method->block_replies ? rpc_block_give : free, message->ptr)
+			: grpc_empty_slice();
 	grpc_byte_buffer *bytes = grpc_raw_byte_buffer_create(&slice, 1);
 	size_t count = add_headers(call, ops, 0);
 
@@ -183,22 +190,52 @@ static bool run_message(struct rpc_call *call)
 	return true;
 }
 
-static bool run_more(struct rpc_call *call)
+static void run(struct rpc_call *call);
+
+static void run_job(void *arg)
+{
+	struct rpc_call *call = arg;
+
+	run(call);
+	rpc_call_unref(call);
+}
+
+/* Goes on in a thread of the pool. */
+static void submit(struct rpc_call *call)
+{
+	refcount_ref(&call->ref);
+	/* The queue has room for every call that can be open, so this does not wait. */
+	pool_submit(call->calls->pool, run_job, call);
+}
+
+static bool is_stream(const struct rpc_call *call)
+{
+	return call->method->server_streams && !call->method->bidirectional;
+}
+
+/* Of the two that this call waits for, did the other one come before? */
+static bool second(struct rpc_call *call)
+{
+	return atomic_exchange(&call->met, true);
+}
+
+/* One reply, or one for each message. */
+static bool run_reply(struct rpc_call *call)
 {
 	struct buf message CLEANUP(buf_release) = BUF_INIT;
 	enum rpc_next next = RPC_NEXT_END;
 
 	call->status = call->method->more(call, &message, &next, &call->err);
 	if (call->status == RC_OK && next == RPC_NEXT_MESSAGE) {
-		bool last = !call->method->server_streams && !call->method->bidirectional;
-
-		if (last)
+		if (!call->method->bidirectional)
 			call->stage = RPC_STAGE_STATUS;
-		send_message(call, &message, last);
+		rpc_call_send_message(call, &message, !call->method->bidirectional);
 		return false;
 	}
 	if (call->status == RC_OK && next == RPC_NEXT_HOLD)
 		return false;
+	if (call->status == RC_OK && next == RPC_NEXT_LATER)
+		return second(call);
 	if (call->status == RC_OK && call->method->bidirectional && !call->client_done) {
 		call->stage = RPC_STAGE_MESSAGE;
 		receive(call);
@@ -206,6 +243,15 @@ static bool run_more(struct rpc_call *call)
 	}
 	call->stage = RPC_STAGE_STATUS;
 	return true;
+}
+
+/* RPC_STAGE_MORE. */
+static bool run_more(struct rpc_call *call)
+{
+	if (!is_stream(call))
+		return run_reply(call);
+	rpc_replies_make(call);
+	return false;
 }
 
 /* Runs handlers until the call has to wait. Holds a reference of its caller's. */
@@ -222,30 +268,27 @@ static void run(struct rpc_call *call)
 			on = run_more(call);
 			break;
 		case RPC_STAGE_STATUS:
-			send_status(call);
+			rpc_call_send_status(call);
 			on = false;
 			break;
 		}
 	}
 }
 
-static void run_job(void *arg)
+static bool is_quick(const struct rpc_call *call)
 {
-	struct rpc_call *call = arg;
-
-	run(call);
-	rpc_call_unref(call);
+	return call->quick || call->stage == RPC_STAGE_STATUS ||
+	       (call->stage == RPC_STAGE_MESSAGE &&
+		grpc_byte_buffer_length(call->received) <= call->quick_bytes);
 }
 
 static void schedule(struct rpc_call *call)
 {
-	if (call->stage == RPC_STAGE_STATUS || call->quick) {
+	if (is_quick(call)) {
 		run(call);
 		return;
 	}
-	refcount_ref(&call->ref);
-	/* The queue has room for every call that can be open, so this does not wait. */
-	pool_submit(call->calls->pool, run_job, call);
+	submit(call);
 }
 
 static void fail(struct rpc_call *call, enum rc rc)
@@ -279,11 +322,26 @@ static void on_sent(struct rpc_tag *tag, bool ok)
 {
 	struct rpc_call *call = CONTAINER_OF(tag, struct rpc_call, send_tag);
 
-	if (call->stage == RPC_STAGE_MORE) {
+	if (call->opened && is_stream(call)) {
+		rpc_replies_sent(call, ok);
+	} else if (call->stage == RPC_STAGE_MORE) {
 		if (!ok)
 			fail(call, err_set(&call->err, RC_CANCELLED, "the client went away"));
 		schedule(call);
 	}
+	rpc_call_unref(call);
+}
+
+void rpc_call_suspend(struct rpc_call *call)
+{
+	refcount_ref(&call->ref);
+	atomic_store(&call->met, false);
+}
+
+void rpc_call_resume(struct rpc_call *call)
+{
+	if (second(call))
+		run(call);
 	rpc_call_unref(call);
 }
 
@@ -327,6 +385,8 @@ static enum rc open_call(struct rpc_call *call)
 	call->method = found->method;
 	call->context = found->context;
 	call->quick = found->quick;
+	call->quick_bytes = found->quick_bytes;
+	rpc_replies_init(&call->replies);
 	call->state = call->method->state_size > 0 ? mem_zalloc(call->method->state_size) : NULL;
 	call->opened = true;
 	call->op = (struct op){ .deadline_ns = deadline_of(&call->details),
@@ -344,5 +404,5 @@ void rpc_call_begin(struct rpc_call *call)
 	if (call->status == RC_OK)
 		receive(call);
 	else
-		send_status(call);
+		rpc_call_send_status(call);
 }

@@ -3,6 +3,7 @@
 #define CASTOR_SERVER_RPC_CALL_H
 
 #include <grpc/grpc.h>
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "base/refcount.h"
@@ -17,6 +18,7 @@ struct rpc_registration {
 	const struct rpc_method *method;
 	void *context;
 	bool quick;
+	size_t quick_bytes;
 };
 
 /* What a call needs of its server. */
@@ -36,6 +38,20 @@ enum rpc_stage {
 	RPC_STAGE_STATUS,  /* send `status` */
 };
 
+/* A stream of replies on its way (rpc_replies.c). */
+enum { RPC_REPLIES_AHEAD = 4 };
+struct rpc_replies {
+	pthread_mutex_t lock;
+	/* Under lock: */
+	struct buf made[RPC_REPLIES_AHEAD]; /* a ring */
+	unsigned first, count;
+	bool making;      /* a thread is in the handler, or about to be */
+	bool ended, hold; /* the handler has no more, or none for now */
+	bool started;     /* the first one was sent */
+	bool sending;
+	bool failed; /* a message could not be sent */
+};
+
 struct rpc_call {
 	struct rpc_tag accept_tag, close_tag, receive_tag, send_tag;
 	struct rpc_calls *calls;
@@ -50,8 +66,13 @@ struct rpc_call {
 	void *context;
 	void *state;
 	bool quick; /* handlers run in the queue's thread */
+	size_t quick_bytes;
 	enum rpc_stage stage;
-	bool opened; /* counted, and the method's close is owed */
+	/* Of a suspended call: set when its handler returned, or when it was resumed, whichever
+	 * comes first; the second goes on. */
+	atomic_bool met;
+	struct rpc_replies replies; /* where the method gives a stream of them */
+	bool opened;                /* counted, and the method's close is owed */
 	bool headers_sent;
 	bool got_message;
 	bool client_done;
@@ -66,6 +87,18 @@ struct rpc_call *rpc_call_new(struct rpc_calls *calls,
 			      void (*accepted)(struct rpc_tag *tag, bool ok));
 /* The call was accepted: begins it. */
 void rpc_call_begin(struct rpc_call *call);
+void rpc_call_ref(struct rpc_call *call);
 void rpc_call_unref(struct rpc_call *call);
+
+/* Sends a message, whose memory goes to the library; with the status in the same batch if `last`.
+ */
+void rpc_call_send_message(struct rpc_call *call, struct buf *message, bool last);
+void rpc_call_send_status(struct rpc_call *call);
+
+void rpc_replies_init(struct rpc_replies *replies);
+void rpc_replies_release(struct rpc_call *call);
+/* Runs the handler, for as long as there is room for what it makes. */
+void rpc_replies_make(struct rpc_call *call);
+void rpc_replies_sent(struct rpc_call *call, bool ok); /* a message is gone, or cannot go */
 
 #endif

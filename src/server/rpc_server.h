@@ -25,6 +25,7 @@ enum rpc_next {
 	RPC_NEXT_MESSAGE, /* out holds a message to send; ask again */
 	RPC_NEXT_END,     /* no more: of this call, or (bidirectional) for this request */
 	RPC_NEXT_HOLD,    /* nothing for now: keep the call open until it is cancelled */
+	RPC_NEXT_LATER,   /* the call was suspended: ask again when it is resumed */
 };
 
 struct rpc_method {
@@ -34,11 +35,15 @@ struct rpc_method {
 	bool server_streams; /* any number of replies; else exactly one, which goes out with the
 				status */
 	bool quick;          /* waits for local disks at most: may run in the queue's thread */
+	size_t quick_bytes;  /* the same for `message` alone, with messages of at most this much */
+	bool block_replies;  /* replies of a stream are put into a block (rpc_block.h): `out` has
+				that room, and must not grow */
 	size_t state_size;   /* of rpc_call_state, zeroed */
 	/* One message of the client; borrowed. Anything but RC_OK ends the call with that status. A
 	 * client that does not stream and sends no message is refused before this. */
 	enum rc (*message)(struct rpc_call *call, struct view message, struct err *err);
-	/* The client has sent all: make the replies, one a call. */
+	/* The client has sent all: make the replies, one a call. Of a stream of replies the next
+	 * one is made while the last is being sent: a call has at most two in memory. */
 	enum rc (*more)(struct rpc_call *call, struct buf *out, enum rpc_next *next,
 			struct err *err);
 	/* The call is over, in whatever way. NULL: nothing to release. */
@@ -50,6 +55,11 @@ void *rpc_call_state(struct rpc_call *call);
 void *rpc_call_context(struct rpc_call *call); /* what the method was registered with */
 /* Carries the client's deadline; its cancel flag is set when the client went away. */
 const struct op *rpc_call_op(struct rpc_call *call);
+/* For a `more` of one reply that must wait for something without holding a thread: suspends the
+ * call, hands it to whoever will resume it, and returns RPC_NEXT_LATER. `more` is asked again, in
+ * the thread that resumes. Each suspended call must be resumed, also a cancelled one. */
+void rpc_call_suspend(struct rpc_call *call);
+void rpc_call_resume(struct rpc_call *call);
 
 struct rpc_server_options {
 	unsigned threads;     /* of the pool; 0: 128 */

@@ -1,8 +1,25 @@
 #include "server/store_rpc.h"
 
+#include "base/pool.h"
+#include "server/put_group.h"
+
 void store_rpc_register(struct rpc_server *server, struct store_rpc *context)
 {
+	unsigned cpus = thread_cpus();
+
+	/* A store elsewhere may hang: one upload must not wait for another there. */
+	if (blob_service_latency(context->services.blobs) != BLOB_LATENCY_REMOTE)
+		context->puts = put_group_new();
+	context->encoders = pool_new("rpc-encode", cpus, 2 * (size_t)cpus);
 	blob_rpc_register(server, context);
 	directory_rpc_register(server, context);
 	path_info_rpc_register(server, context);
+}
+
+void store_rpc_release(struct store_rpc *context)
+{
+	put_group_free(context->puts);
+	pool_free(context->encoders);
+	context->puts = NULL;
+	context->encoders = NULL;
 }

@@ -13,10 +13,15 @@ struct store_rpc {
 	struct services services; /* borrowed; all but nar_facts are needed */
 	bool allow_incomplete; /* a path info may be put whose blobs or directories are not here */
 	bool allow_list;       /* PathInfoService.List */
+	/* Made by store_rpc_register: */
+	struct put_group *puts; /* NULL: each upload is committed in a thread of its own */
+	struct pool *encoders;  /* compress the chunks of large uploads */
 };
 
 /* Registers everything with the server; context must outlive it. */
 void store_rpc_register(struct rpc_server *server, struct store_rpc *context);
+/* When the server has stopped. */
+void store_rpc_release(struct store_rpc *context);
 
 /* The parts: blob_rpc.c, directory_rpc.c, path_info_rpc.c. */
 void blob_rpc_register(struct rpc_server *server, struct store_rpc *context);

@@ -39,6 +39,7 @@ void daemon_stop(struct daemon *daemon)
 	if (daemon->server)
 		rpc_server_stop(daemon->server, 0);
 	rpc_server_free(daemon->server);
+	store_rpc_release(&daemon->served);
 	services_release(&daemon->served.services);
 	free(daemon->socket);
 	*daemon = (struct daemon){ 0 };

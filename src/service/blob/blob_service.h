@@ -253,8 +253,12 @@ void blob_batch_free_encoded(struct blob_batch *batch, struct blob_encoded *chun
 
 /* A stream into a batch, by one thread: cuts, encodes and adds as bytes come; blob_writer.c. */
 struct blob_writer;
+struct pool;
 enum rc blob_writer_open(struct blob_batch *batch, struct blob_writer **out,
 			 struct err *err) MUST_USE;
+/* From now on chunks are encoded by the pool's threads, a few at once. The op of a write must then
+ * live until the writer is closed or freed. */
+void blob_writer_encode_on(struct blob_writer *writer, struct pool *pool);
 enum rc blob_writer_write(struct blob_writer *writer, const struct op *op, struct view bytes,
 			  struct err *err) MUST_USE;
 /* The blob is added (not committed). */

@@ -1,36 +1,95 @@
-/* A stream into a batch: cuts, encodes and adds as bytes come, all in the caller's thread. Holds at
- * most one chunk, and the list of those before it. */
+/*
+ * A stream into a batch: cuts, encodes and adds as bytes come. Holds at most one chunk, and the list
+ * of those before it.
+ *
+ * Chunks are encoded in the caller's thread, or by a pool, a few at once; they are added in their
+ * order by the caller's thread in any case. The lock guards `encoded` of the parts under way.
+ */
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/pool.h"
 #include "castore/chunker.h"
 #include "service/blob/blob_service.h"
 
+/* Chunks that a pool encodes at once for one writer: memory of it, at most. */
+enum { PARTS = 4 };
+
+/* A chunk that is being encoded. */
+struct part {
+	struct blob_writer *writer;
+	const struct op *op;
+	uint8_t *bytes;
+	size_t len;
+	uint64_t offset;
+	struct blob_encoded *encoded;
+	enum rc rc;
+	struct err err;
+	bool done; /* under the lock; all before belongs to the pool until then */
+};
+
 struct blob_writer {
 	struct blob_batch *batch;
+	struct pool *pool; /* NULL: encode in the caller's thread */
+	pthread_mutex_t lock;
+	pthread_cond_t encoded;
+	struct part parts[PARTS]; /* a ring */
+	size_t first_part, part_count;
 	struct chunker chunker;
 	struct hasher hasher; /* of the whole blob */
 	struct buf held;      /* less than the next chunk could have */
 	struct blob_chunk *chunks;
 	size_t count, room;
-	bool done; /* closed or failed */
+	bool one_chunk; /* the blob has no more than the one that comes now */
+	bool done;      /* closed or failed */
 };
 
 enum rc blob_writer_open(struct blob_batch *batch, struct blob_writer **out, struct err *err)
 {
+	struct blob_writer *writer = mem_zalloc(sizeof(*writer));
+
 	(void)err;
-	*out = mem_zalloc(sizeof(**out));
-	(*out)->batch = batch;
-	chunker_init(&(*out)->chunker);
-	hasher_init(&(*out)->hasher);
+	writer->batch = batch;
+	pthread_mutex_init(&writer->lock, NULL);
+	pthread_cond_init(&writer->encoded, NULL);
+	chunker_init(&writer->chunker);
+	hasher_init(&writer->hasher);
+	*out = writer;
 	return RC_OK;
+}
+
+void blob_writer_encode_on(struct blob_writer *writer, struct pool *pool)
+{
+	writer->pool = pool;
+}
+
+/* Waits for the oldest part, and takes it out of the ring. */
+static struct part take_part(struct blob_writer *writer)
+{
+	struct part *oldest = &writer->parts[writer->first_part];
+	struct part taken;
+
+	pthread_mutex_lock(&writer->lock);
+	while (!oldest->done)
+		pthread_cond_wait(&writer->encoded, &writer->lock);
+	pthread_mutex_unlock(&writer->lock);
+	taken = *oldest;
+	writer->first_part = (writer->first_part + 1) % PARTS;
+	writer->part_count--;
+	free(taken.bytes);
+	return taken;
 }
 
 void blob_writer_free(struct blob_writer *writer)
 {
 	if (!writer)
 		return;
+	while (writer->part_count > 0)
+		blob_batch_free_encoded(writer->batch, take_part(writer).encoded);
+	pthread_cond_destroy(&writer->encoded);
+	pthread_mutex_destroy(&writer->lock);
 	buf_release(&writer->held);
 	free(writer->chunks);
 	free(writer);
@@ -52,21 +111,77 @@ static void list_chunk(struct blob_writer *writer, const struct blob_encoded *ch
 	};
 }
 
+/* ---- Encoding on a pool ---- */
+
+static void encode_part(void *arg)
+{
+	struct part *part = arg;
+	struct blob_writer *writer = part->writer;
+
+	part->rc = blob_batch_encode(writer->batch, part->op, view_of(part->bytes, part->len),
+				     &part->encoded, &part->err);
+	pthread_mutex_lock(&writer->lock);
+	part->done = true;
+	pthread_cond_signal(&writer->encoded);
+	pthread_mutex_unlock(&writer->lock);
+}
+
+static enum rc add_oldest(struct blob_writer *writer, const struct op *op, struct err *err)
+{
+	struct part part = take_part(writer);
+
+	if (part.rc != RC_OK)
+		return err_set(err, part.rc, "%s", part.err.message);
+	list_chunk(writer, part.encoded, part.offset);
+	return blob_batch_add_chunk(writer->batch, op, part.encoded, err);
+}
+
+static enum rc begin_part(struct blob_writer *writer, const struct op *op, struct view chunk,
+			  uint64_t offset, struct err *err)
+{
+	struct part *part;
+	enum rc rc = writer->part_count == PARTS ? add_oldest(writer, op, err) : RC_OK;
+
+	if (rc != RC_OK)
+		return rc;
+	part = &writer->parts[(writer->first_part + writer->part_count) % PARTS];
+	*part = (struct part){ .writer = writer, .op = op, .len = chunk.len, .offset = offset };
+	part->bytes = mem_try_alloc(chunk.len);
+	if (!part->bytes)
+		return err_set(err, RC_NO_MEMORY, "no memory for a chunk of %zu bytes", chunk.len);
+	memcpy(part->bytes, chunk.ptr, chunk.len);
+	writer->part_count++;
+	pool_submit(writer->pool, encode_part, part);
+	return RC_OK;
+}
+
+/* ---- */
+
+static enum rc encode_here(struct blob_writer *writer, const struct op *op, struct view bytes,
+			   uint64_t offset, struct err *err)
+{
+	struct blob_encoded *chunk;
+	enum rc rc = blob_batch_encode(writer->batch, op, bytes, &chunk, err);
+
+	if (rc != RC_OK)
+		return rc;
+	list_chunk(writer, chunk, offset);
+	return blob_batch_add_chunk(writer->batch, op, chunk, err);
+}
+
 /* Adds the chunk at the front of data, which holds a whole one; says how long it was. */
 static enum rc add_front(struct blob_writer *writer, const struct op *op, struct view data,
 			 size_t *len, struct err *err)
 {
 	uint64_t offset = writer->chunker.offset;
-	struct blob_encoded *chunk;
-	enum rc rc;
+	struct view chunk;
 
 	*len = chunker_cut(&writer->chunker, data);
-	hasher_update(&writer->hasher, data.ptr, *len);
-	rc = blob_batch_encode(writer->batch, op, view_slice(data, 0, *len), &chunk, err);
-	if (rc != RC_OK)
-		return rc;
-	list_chunk(writer, chunk, offset);
-	return blob_batch_add_chunk(writer->batch, op, chunk, err);
+	chunk = view_slice(data, 0, *len);
+	if (!writer->one_chunk)
+		hasher_update(&writer->hasher, chunk.ptr, chunk.len);
+	return writer->pool ? begin_part(writer, op, chunk, offset, err)
+			    : encode_here(writer, op, chunk, offset, err);
 }
 
 static enum rc add_held(struct blob_writer *writer, const struct op *op, struct err *err)
@@ -79,6 +194,22 @@ static enum rc add_held(struct blob_writer *writer, const struct op *op, struct 
 	writer->held.len -= len;
 	memmove(writer->held.ptr, writer->held.ptr + len, writer->held.len);
 	return RC_OK;
+}
+
+/* The rest of the blob. */
+static enum rc add_rest(struct blob_writer *writer, const struct op *op, struct err *err)
+{
+	enum rc rc = RC_OK;
+
+	/* The digest of its only chunk is the blob's, and no other thread gains anything. */
+	writer->one_chunk = writer->chunker.offset == 0 && writer->held.len <= CHUNK_MIN;
+	if (writer->one_chunk)
+		writer->pool = NULL;
+	while (rc == RC_OK && writer->held.len > 0)
+		rc = add_held(writer, op, err);
+	while (rc == RC_OK && writer->part_count > 0)
+		rc = add_oldest(writer, op, err);
+	return rc;
 }
 
 static enum rc check_usable(const struct blob_writer *writer, struct err *err)
@@ -127,12 +258,13 @@ enum rc blob_writer_close(struct blob_writer *writer, const struct op *op, struc
 
 	*digest = (struct digest){ 0 };
 	*size = 0;
-	while (rc == RC_OK && writer->held.len > 0)
-		rc = add_held(writer, op, err);
+	if (rc == RC_OK)
+		rc = add_rest(writer, op, err);
 	writer->done = true;
 	if (rc != RC_OK)
 		return rc;
-	*digest = hasher_final(&writer->hasher);
+	*digest = writer->one_chunk && writer->count == 1 ? writer->chunks[0].digest
+							  : hasher_final(&writer->hasher);
 	*size = writer->chunker.offset;
 	rc = blob_batch_add_blob(writer->batch, op, digest, *size, writer->chunks, writer->count,
 				 err);

@@ -1,0 +1,167 @@
+/*
+ * A stream of replies. The handler makes a few messages ahead of the one that is being sent: of a
+ * large one, hashing it and handing it to the kernel take about as long, and so go on at once in
+ * two threads. The lock of struct rpc_replies is not held while the handler runs or while something
+ * is sent.
+ */
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/pool.h"
+#include "server/rpc_block.h"
+#include "server/rpc_call.h"
+
+enum {
+	LARGE = 64 << 10, /* messages from this size up are sent by another thread */
+	WAKE_AT = 2,      /* made messages for which it is worth to wake one */
+};
+
+void rpc_replies_init(struct rpc_replies *replies)
+{
+	pthread_mutex_init(&replies->lock, NULL);
+}
+
+static void drop(struct rpc_call *call, struct buf *message)
+{
+	if (message->ptr && call->method->block_replies)
+		rpc_block_give(message->ptr);
+	else
+		buf_release(message);
+	*message = (struct buf)BUF_INIT;
+}
+
+void rpc_replies_release(struct rpc_call *call)
+{
+	struct rpc_replies *replies = &call->replies;
+
+	for (; replies->count > 0; replies->count--) {
+		drop(call, &replies->made[replies->first]);
+		replies->first = (replies->first + 1) % RPC_REPLIES_AHEAD;
+	}
+	pthread_mutex_destroy(&replies->lock);
+}
+
+/* Under the lock, which it gives up. Sends what is next, if anything: nothing is being sent now. */
+static void send_next(struct rpc_call *call)
+{
+	struct rpc_replies *replies = &call->replies;
+	struct buf message;
+	bool over = replies->count == 0 && replies->ended && !replies->hold;
+
+	if (replies->failed && replies->ended) {
+		call->status = err_set(&call->err, RC_CANCELLED, "the client went away");
+		over = true;
+	}
+	if (over) {
+		replies->sending = true; /* for ever */
+		call->stage = RPC_STAGE_STATUS;
+		pthread_mutex_unlock(&replies->lock);
+		rpc_call_send_status(call);
+		return;
+	}
+	if (replies->count == 0 || replies->failed) {
+		pthread_mutex_unlock(&replies->lock);
+		return;
+	}
+	message = replies->made[replies->first];
+	replies->first = (replies->first + 1) % RPC_REPLIES_AHEAD;
+	replies->count--;
+	replies->sending = true;
+	pthread_mutex_unlock(&replies->lock);
+	rpc_call_send_message(call, &message, false);
+}
+
+static void send_job(void *arg)
+{
+	struct rpc_call *call = arg;
+
+	pthread_mutex_lock(&call->replies.lock);
+	send_next(call);
+	rpc_call_unref(call);
+}
+
+/* Takes in what the handler made. True: it should make another. */
+static bool take(struct rpc_call *call, struct buf *message, enum rpc_next next, enum rc rc)
+{
+	struct rpc_replies *replies = &call->replies;
+	bool large = message->len >= LARGE;
+	bool more;
+
+	pthread_mutex_lock(&replies->lock);
+	if (rc != RC_OK || next != RPC_NEXT_MESSAGE || replies->failed) {
+		replies->ended = true;
+		replies->hold = rc == RC_OK && next == RPC_NEXT_HOLD;
+		call->status = rc;
+		drop(call, message);
+	} else {
+		replies->made[(replies->first + replies->count++) % RPC_REPLIES_AHEAD] = *message;
+	}
+	more = !replies->ended && replies->count < RPC_REPLIES_AHEAD;
+	replies->making = more;
+	if (replies->sending || (more && large && replies->started && replies->count < WAKE_AT)) {
+		pthread_mutex_unlock(&replies->lock);
+	} else if (more && large && replies->started) {
+		replies->sending = true;
+		pthread_mutex_unlock(&replies->lock);
+		rpc_call_ref(call);
+		pool_submit(call->calls->pool, send_job, call);
+	} else {
+		replies->started = true;
+		send_next(call);
+	}
+	return more;
+}
+
+void rpc_replies_make(struct rpc_call *call)
+{
+	bool more = true;
+
+	while (more) {
+		struct buf message = BUF_INIT;
+		enum rpc_next next = RPC_NEXT_END;
+		enum rc rc = RC_OK;
+
+		if (call->method->block_replies) {
+			message.ptr = rpc_block_take();
+			message.cap = RPC_BLOCK_SIZE;
+			if (!message.ptr)
+				rc = err_set(&call->err, RC_NO_MEMORY, "no memory for a message");
+		}
+		if (rc == RC_OK)
+			rc = call->method->more(call, &message, &next, &call->err);
+		more = take(call, &message, next, rc);
+	}
+}
+
+static void make_job(void *arg)
+{
+	struct rpc_call *call = arg;
+
+	rpc_replies_make(call);
+	rpc_call_unref(call);
+}
+
+void rpc_replies_sent(struct rpc_call *call, bool ok)
+{
+	struct rpc_replies *replies = &call->replies;
+	bool make;
+
+	pthread_mutex_lock(&replies->lock);
+	if (call->stage == RPC_STAGE_STATUS) {
+		pthread_mutex_unlock(&replies->lock);
+		return;
+	}
+	replies->sending = false;
+	replies->failed |= !ok;
+	make = !replies->making && !replies->ended && replies->count <= RPC_REPLIES_AHEAD / 2;
+	if (replies->failed && !replies->making) {
+		replies->ended = true;
+		make = false;
+	}
+	if (make) {
+		replies->making = true;
+		rpc_call_ref(call);
+		pool_submit(call->calls->pool, make_job, call);
+	}
+	send_next(call);
+}
