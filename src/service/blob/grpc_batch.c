@@ -1,26 +1,30 @@
 /*
- * Writes blobs to a daemon: blobs of one chunk as many small calls in flight, larger ones as one
- * stream each, chunk by chunk. A put is acknowledged by the server when it is durable there; commit
- * waits for all of them.
+ * Writes blobs to a daemon: those of up to 3 MiB as many calls of one message in flight, larger ones
+ * as one stream each, chunk by chunk. A put is acknowledged by the server when it is durable there;
+ * commit waits for all of them.
  *
  * What the server already has is not sent again: encode asks for it by Stat. Where the first
  * answers say that all of it is new, asking costs more than it saves, and only one blob in sixteen
- * is asked for until one is known again.
+ * is asked for until one is known again. What comes twice in one batch is sent once.
  */
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hashmap.h"
 #include "base/mem.h"
 #include "castore/chunker.h"
 #include "net/messages.h"
 #include "service/blob/grpc.h"
 
 enum {
-	IN_FLIGHT = 256,
-	IN_FLIGHT_BYTES = 16 << 20,
-	PIECE = 1 << 20,    /* of content in one message */
-	ALL_NEW_AFTER = 64, /* answers of "unknown" in a row */
+	IN_FLIGHT = 768, /* the server takes 1,024 on a connection */
+	IN_FLIGHT_BYTES = 32 << 20,
+	MESSAGE_MAX = 3 << 20, /* content of one message: peers take 4 MiB */
+	TAKE_UP_EVERY = 32,    /* calls started between looks at what came back */
+	ENDING_MAX = 16,       /* streams whose end the server has not acknowledged yet */
+	SENT_MAX = 1 << 20,    /* digests remembered */
+	ALL_NEW_AFTER = 64,    /* answers of "unknown" in a row */
 	ASK_ONE_IN = 16,
 };
 
@@ -28,15 +32,21 @@ static const char put_method[] = "castore.v1.BlobService/Put";
 
 struct grpc_encoded {
 	struct blob_encoded encoded;
-	uint8_t *bytes;
+	struct buf message; /* a BlobChunk with the chunk */
 };
 
-/* A small put in flight. */
+/* A put of one message in flight. */
 struct small_put {
 	struct digest expected;
 	size_t bytes;
 	bool replied;
 	struct digest got;
+};
+
+/* A stream that was sent, and is not acknowledged yet. */
+struct ending {
+	struct rpc_stream *stream;
+	struct digest expected;
 };
 
 struct grpc_batch {
@@ -47,8 +57,15 @@ struct grpc_batch {
 	/* Of the adding thread: */
 	struct rpc_flight *flight;
 	size_t flight_bytes;
-	struct grpc_encoded *held; /* the first chunk of a blob: it may be its only one */
-	struct rpc_stream *stream; /* of a blob of several chunks */
+	unsigned since_taken_up;
+	struct hashmap sent; /* digests of blobs */
+	/* Chunks of the blob at hand, while it may have one message. */
+	struct grpc_encoded **held;
+	size_t held_count, held_room;
+	uint64_t held_bytes;
+	struct rpc_stream *stream; /* of a larger blob */
+	struct ending ending[ENDING_MAX];
+	size_t ending_count;
 };
 
 static struct grpc_batch *grpc_of(struct blob_batch *batch)
@@ -56,19 +73,25 @@ static struct grpc_batch *grpc_of(struct blob_batch *batch)
 	return CONTAINER_OF(batch, struct grpc_batch, batch);
 }
 
+static struct grpc_encoded *encoded_of(struct blob_encoded *encoded)
+{
+	return CONTAINER_OF(encoded, struct grpc_encoded, encoded);
+}
+
 static void free_encoded(struct blob_encoded *encoded)
 {
-	struct grpc_encoded *chunk = CONTAINER_OF(encoded, struct grpc_encoded, encoded);
+	struct grpc_encoded *chunk = encoded_of(encoded);
 
-	free(chunk->bytes);
+	buf_release(&chunk->message);
 	free(chunk);
 }
 
 static void drop_held(struct grpc_batch *grpc)
 {
-	if (grpc->held)
-		free_encoded(&grpc->held->encoded);
-	grpc->held = NULL;
+	for (size_t i = 0; i < grpc->held_count; i++)
+		free_encoded(&grpc->held[i]->encoded);
+	grpc->held_count = 0;
+	grpc->held_bytes = 0;
 }
 
 /* ---- encode ---- */
@@ -109,22 +132,30 @@ static enum rc batch_encode(struct blob_batch *batch, const struct op *op, struc
 	made->encoded.digest = digest_of(chunk);
 	made->encoded.size = (uint32_t)chunk.len;
 	made->encoded.cost = sizeof(*made) + chunk.len;
-	/* A blob of several chunks is one stream, which needs every byte: asking for them gains
-	 * nothing. */
+	/* A larger chunk is likely to be one of many. The blob has to be sent whole unless the
+	 * server has all of it, which nobody knows before its end. */
 	if (chunk.len < CHUNK_MIN && worth_asking(grpc))
 		rc = ask(grpc, op, &made->encoded.digest, &made->encoded.known, err);
-	if (rc == RC_OK)
-		made->bytes = mem_try_alloc(chunk.len ? chunk.len : 1);
-	if (!made->bytes) {
-		free(made);
-		return rc != RC_OK ? rc : err_set(err, RC_NO_MEMORY, "no memory for a chunk");
+	if (rc == RC_OK && !buf_try_reserve(&made->message, chunk.len + MESSAGE_BLOB_CHUNK_HEAD))
+		rc = err_set(err, RC_NO_MEMORY, "no memory for a chunk");
+	if (rc != RC_OK) {
+		free_encoded(&made->encoded);
+		return rc;
 	}
-	memcpy(made->bytes, chunk.ptr, chunk.len);
+	message_begin_blob_chunk(chunk.len, &made->message);
+	buf_append_view(&made->message, chunk);
 	*out = &made->encoded;
 	return RC_OK;
 }
 
-/* ---- small puts ---- */
+static struct view content_of(const struct grpc_encoded *chunk)
+{
+	size_t head = chunk->message.len - chunk->encoded.size;
+
+	return view_slice(buf_view(&chunk->message), head, chunk->encoded.size);
+}
+
+/* ---- Blobs of one message ---- */
 
 static enum rc small_reply(void *context, struct view message, struct err *err)
 {
@@ -146,6 +177,11 @@ static enum rc check_digest(struct grpc_batch *grpc, const struct digest *expect
 		       rpc_channel_address(grpc->channel), hex);
 }
 
+static enum rc empty_reply(struct grpc_batch *grpc, struct err *err)
+{
+	return err_set(err, RC_INVALID, "%s: an empty reply", rpc_channel_address(grpc->channel));
+}
+
 static enum rc take_up(struct grpc_batch *grpc, const struct rpc_done *done, struct err *err)
 {
 	struct small_put *put AUTO_FREE = done->context;
@@ -154,8 +190,7 @@ static enum rc take_up(struct grpc_batch *grpc, const struct rpc_done *done, str
 	if (done->rc != RC_OK)
 		return err_set(err, done->rc, "%s", done->err.message);
 	if (!put->replied)
-		return err_set(err, RC_INVALID, "%s: an empty reply",
-			       rpc_channel_address(grpc->channel));
+		return empty_reply(grpc, err);
 	return check_digest(grpc, &put->expected, &put->got, err);
 }
 
@@ -178,84 +213,134 @@ static enum rc drain(struct grpc_batch *grpc, const struct op *op, size_t most, 
 	return RC_OK;
 }
 
-static void message_of(const uint8_t *bytes, size_t len, struct buf *out)
+/* All held chunks in one message; the empty blob is an empty one. */
+static struct buf small_message(struct grpc_batch *grpc)
 {
-	buf_reserve(out, len + 16);
-	message_begin_blob_chunk(len, out);
-	buf_append(out, bytes, len);
-}
-
-static enum rc put_small(struct grpc_batch *grpc, const struct op *op, struct err *err)
-{
-	struct small_put *put = mem_zalloc(sizeof(*put));
 	struct buf message = BUF_INIT;
 
-	put->expected = grpc->held->encoded.digest;
-	put->bytes = grpc->held->encoded.size;
-	message_of(grpc->held->bytes, grpc->held->encoded.size, &message);
+	if (grpc->held_count == 1) {
+		message = grpc->held[0]->message;
+		grpc->held[0]->message = (struct buf)BUF_INIT;
+		return message;
+	}
+	buf_reserve(&message, grpc->held_bytes + MESSAGE_BLOB_CHUNK_HEAD);
+	message_begin_blob_chunk(grpc->held_bytes, &message);
+	for (size_t i = 0; i < grpc->held_count; i++)
+		buf_append_view(&message, content_of(grpc->held[i]));
+	return message;
+}
+
+static enum rc put_small(struct grpc_batch *grpc, const struct op *op, const struct digest *digest,
+			 struct err *err)
+{
+	struct small_put *put = mem_zalloc(sizeof(*put));
+	struct buf message = small_message(grpc);
+
+	put->expected = *digest;
+	put->bytes = message.len;
 	drop_held(grpc);
 	grpc->flight_bytes += put->bytes;
 	rpc_flight_start(grpc->flight, op, put_method, &message, small_reply, put);
 	buf_release(&message);
+	if (++grpc->since_taken_up < TAKE_UP_EVERY && grpc->flight_bytes < IN_FLIGHT_BYTES &&
+	    rpc_flight_count(grpc->flight) < IN_FLIGHT)
+		return RC_OK;
+	grpc->since_taken_up = 0;
 	return drain(grpc, op, IN_FLIGHT, IN_FLIGHT_BYTES, err);
 }
 
-/* ---- add ---- */
+/* ---- Larger blobs ---- */
 
 static enum rc send_held(struct grpc_batch *grpc, const struct op *op, struct err *err)
 {
-	const struct grpc_encoded *chunk = grpc->held;
 	enum rc rc = RC_OK;
 
 	if (!grpc->stream)
 		grpc->stream = rpc_stream_open(grpc->channel, op, put_method);
-	for (size_t at = 0; rc == RC_OK && at < chunk->encoded.size; at += PIECE) {
-		size_t left = chunk->encoded.size - at;
-		struct buf message = BUF_INIT;
+	for (size_t i = 0; rc == RC_OK && i < grpc->held_count; i++) {
+		struct grpc_encoded *chunk = grpc->held[i];
+		struct view content = content_of(chunk);
 
-		message_of(chunk->bytes + at, left < PIECE ? left : PIECE, &message);
-		rc = rpc_stream_write(grpc->stream, op, &message, err);
-		buf_release(&message);
+		if (content.len <= MESSAGE_MAX) {
+			rc = rpc_stream_write(grpc->stream, op, &chunk->message, err);
+			continue;
+		}
+		/* Chunks of a huge blob may be larger than a message. */
+		for (size_t at = 0; rc == RC_OK && at < content.len; at += MESSAGE_MAX) {
+			size_t len =
+				content.len - at < MESSAGE_MAX ? content.len - at : MESSAGE_MAX;
+			struct buf message = BUF_INIT;
+
+			buf_reserve(&message, len + MESSAGE_BLOB_CHUNK_HEAD);
+			message_begin_blob_chunk(len, &message);
+			buf_append_view(&message, view_slice(content, at, len));
+			rc = rpc_stream_write(grpc->stream, op, &message, err);
+			buf_release(&message);
+		}
 	}
 	drop_held(grpc);
 	return rc;
 }
 
+/* Waits for the server's word on the stream that ended first. */
+static enum rc finish_oldest(struct grpc_batch *grpc, const struct op *op, struct err *err)
+{
+	struct ending oldest = grpc->ending[0];
+	struct buf reply CLEANUP(buf_release) = BUF_INIT;
+	struct digest got;
+	bool end = false;
+	enum rc rc = rpc_stream_read(oldest.stream, op, &reply, &end, err);
+
+	if (rc == RC_OK && end)
+		rc = empty_reply(grpc, err);
+	if (rc == RC_OK)
+		rc = message_read_digest(buf_view(&reply), &got, err);
+	if (rc == RC_OK)
+		rc = check_digest(grpc, &oldest.expected, &got, err);
+	rpc_stream_free(oldest.stream);
+	grpc->ending_count--;
+	memmove(grpc->ending, grpc->ending + 1, grpc->ending_count * sizeof(grpc->ending[0]));
+	return rc;
+}
+
+static enum rc end_stream(struct grpc_batch *grpc, const struct op *op, const struct digest *digest,
+			  struct err *err)
+{
+	enum rc rc = send_held(grpc, op, err);
+
+	if (rc == RC_OK)
+		rc = rpc_stream_close_send(grpc->stream, op, err);
+	if (rc == RC_OK && grpc->ending_count == ENDING_MAX)
+		rc = finish_oldest(grpc, op, err);
+	if (rc != RC_OK)
+		return rc;
+	grpc->ending[grpc->ending_count++] = (struct ending){ grpc->stream, *digest };
+	grpc->stream = NULL;
+	return RC_OK;
+}
+
+/* ---- add ---- */
+
 static enum rc batch_add_chunk(struct blob_batch *batch, const struct op *op,
 			       struct blob_encoded *encoded, struct err *err)
 {
 	struct grpc_batch *grpc = grpc_of(batch);
-	enum rc rc = RC_OK;
 
-	if (grpc->held)
-		rc = send_held(grpc, op, err);
-	grpc->held = CONTAINER_OF(encoded, struct grpc_encoded, encoded);
-	return rc;
+	if (grpc->held_count == grpc->held_room) {
+		grpc->held_room = grpc->held_room ? grpc->held_room * 2 : 8;
+		grpc->held = mem_realloc_array(grpc->held, grpc->held_room, sizeof(*grpc->held));
+	}
+	grpc->held[grpc->held_count++] = encoded_of(encoded);
+	grpc->held_bytes += encoded->size;
+	return grpc->stream || grpc->held_bytes > MESSAGE_MAX ? send_held(grpc, op, err) : RC_OK;
 }
 
-static enum rc finish_stream(struct grpc_batch *grpc, const struct op *op,
-			     const struct digest *digest, struct err *err)
+/* Was it sent before? Remembers it if not. */
+static bool sent_before(struct grpc_batch *grpc, const struct digest *digest)
 {
-	struct buf reply CLEANUP(buf_release) = BUF_INIT;
-	struct digest got;
-	bool end = false;
-	enum rc rc;
-
-	rc = send_held(grpc, op, err);
-	if (rc == RC_OK)
-		rc = rpc_stream_close_send(grpc->stream, op, err);
-	if (rc == RC_OK)
-		rc = rpc_stream_read(grpc->stream, op, &reply, &end, err);
-	if (rc == RC_OK && end)
-		rc = err_set(err, RC_INVALID, "%s: an empty reply",
-			     rpc_channel_address(grpc->channel));
-	if (rc == RC_OK)
-		rc = message_read_digest(buf_view(&reply), &got, err);
-	if (rc == RC_OK)
-		rc = check_digest(grpc, digest, &got, err);
-	rpc_stream_free(grpc->stream);
-	grpc->stream = NULL;
-	return rc;
+	if (grpc->sent.count >= SENT_MAX)
+		return hashmap_get(&grpc->sent, digest->bytes) != NULL;
+	return hashmap_put(&grpc->sent, digest->bytes, grpc) != NULL;
 }
 
 static enum rc batch_add_blob(struct blob_batch *batch, const struct op *op,
@@ -263,27 +348,29 @@ static enum rc batch_add_blob(struct blob_batch *batch, const struct op *op,
 			      const struct blob_chunk *chunks, size_t count, struct err *err)
 {
 	struct grpc_batch *grpc = grpc_of(batch);
+	bool known = grpc->held_count == 1 && grpc->held[0]->encoded.known;
 
 	(void)chunks;
 	(void)count;
 	(void)size;
 	if (grpc->stream)
-		return finish_stream(grpc, op, digest, err);
-	if (!grpc->held) {
-		/* The empty blob: other servers do not have it of themselves. */
-		grpc->held = mem_zalloc(sizeof(*grpc->held));
-		grpc->held->encoded.digest = digest_empty;
-	}
-	if (grpc->held->encoded.known) {
+		return end_stream(grpc, op, digest, err);
+	if (sent_before(grpc, digest) || known) {
 		drop_held(grpc);
 		return RC_OK;
 	}
-	return put_small(grpc, op, err);
+	/* The empty blob too: other servers do not have it of themselves. */
+	return put_small(grpc, op, digest, err);
 }
 
 static enum rc batch_commit(struct blob_batch *batch, const struct op *op, struct err *err)
 {
-	return drain(grpc_of(batch), op, 0, 0, err);
+	struct grpc_batch *grpc = grpc_of(batch);
+	enum rc rc = drain(grpc, op, 0, 0, err);
+
+	while (rc == RC_OK && grpc->ending_count > 0)
+		rc = finish_oldest(grpc, op, err);
+	return rc;
 }
 
 static void batch_free(struct blob_batch *batch)
@@ -291,12 +378,16 @@ static void batch_free(struct blob_batch *batch)
 	struct grpc_batch *grpc = grpc_of(batch);
 
 	drop_held(grpc);
+	free(grpc->held);
 	rpc_stream_free(grpc->stream);
+	for (size_t i = 0; i < grpc->ending_count; i++)
+		rpc_stream_free(grpc->ending[i].stream);
 	rpc_flight_cancel(grpc->flight);
 	/* Each call has memory of ours: take all of them up, whatever they say. */
 	while (rpc_flight_count(grpc->flight) > 0)
 		(void)!drain(grpc, &op_none, 0, 0, NULL);
 	rpc_flight_free(grpc->flight);
+	hashmap_release(&grpc->sent);
 	rpc_channel_unref(grpc->channel);
 	free(grpc);
 }
@@ -317,5 +408,6 @@ struct blob_batch *blob_grpc_batch_new(struct rpc_channel *channel)
 	blob_batch_init(&grpc->batch, &batch_ops);
 	grpc->channel = rpc_channel_ref(channel);
 	grpc->flight = rpc_flight_new(channel);
+	hashmap_init(&grpc->sent, DIGEST_SIZE);
 	return &grpc->batch;
 }
