@@ -8,6 +8,7 @@
 enum {
 	/* Of content in one message of a Read, at most: well below every peer's limit. */
 	READ_MESSAGE_BYTES = 1 << 20,
+	READ_QUICK_BYTES = 16 << 10,
 	/* An upload's message of this much is only copied: no work for another thread. */
 	PUT_QUICK_BYTES = 64 << 10,
 };
@@ -126,8 +127,16 @@ static enum rc read_more(struct rpc_call *call, struct buf *out, enum rpc_next *
 		return err_set(err, RC_CORRUPT, "a blob ended %zu bytes early", want - got);
 	out->len += got;
 	state->offset += got;
-	*next = RPC_NEXT_MESSAGE;
+	*next = state->offset == blob_reader_size(state->reader) ? RPC_NEXT_LAST : RPC_NEXT_MESSAGE;
 	return RC_OK;
+}
+
+/* A small one takes less than waking another thread. */
+static bool read_is_small(struct rpc_call *call)
+{
+	struct read_state *state = rpc_call_state(call);
+
+	return blob_reader_size(state->reader) <= READ_QUICK_BYTES;
 }
 
 static void read_close(struct rpc_call *call)
@@ -248,6 +257,7 @@ static void put_close(struct rpc_call *call)
 	{ .path = "/" family ".castore.v1.BlobService/Stat", .quick = true, .state_size = sizeof(struct stat_state), \
 	  .message = stat_message, .more = stat_more, .close = stat_close }, \
 	{ .path = "/" family ".castore.v1.BlobService/Read", .server_streams = true, .block_replies = true, \
+	  .quick_bytes = PUT_QUICK_BYTES, .quick_more = read_is_small, \
 	  .state_size = sizeof(struct read_state), .message = read_message, .more = read_more, .close = read_close }, \
 	{ .path = "/" family ".castore.v1.BlobService/Put", .client_streams = true, .quick_bytes = PUT_QUICK_BYTES, \
 	  .state_size = sizeof(struct put_state), .message = put_message, .more = put_more, .close = put_close }

@@ -190,13 +190,13 @@ static bool run_message(struct rpc_call *call)
 	return true;
 }
 
-static void run(struct rpc_call *call);
+static void run(struct rpc_call *call, bool in_queue);
 
 static void run_job(void *arg)
 {
 	struct rpc_call *call = arg;
 
-	run(call);
+	run(call, false);
 	rpc_call_unref(call);
 }
 
@@ -254,8 +254,16 @@ static bool run_more(struct rpc_call *call)
 	return false;
 }
 
-/* Runs handlers until the call has to wait. Holds a reference of its caller's. */
-static void run(struct rpc_call *call)
+/* After a message that was worked on in the queue's thread: the replies there too? */
+static bool may_go_on(struct rpc_call *call, bool in_queue)
+{
+	return !in_queue || call->quick ||
+	       (call->method->quick_more && call->method->quick_more(call));
+}
+
+/* Runs handlers until the call has to wait. Holds a reference of its caller's. in_queue: this is the
+ * queue's thread, which must not be held up. */
+static void run(struct rpc_call *call, bool in_queue)
 {
 	bool on = true;
 
@@ -263,6 +271,10 @@ static void run(struct rpc_call *call)
 		switch (call->stage) {
 		case RPC_STAGE_MESSAGE:
 			on = run_message(call);
+			if (on && call->stage == RPC_STAGE_MORE && !may_go_on(call, in_queue)) {
+				submit(call);
+				on = false;
+			}
 			break;
 		case RPC_STAGE_MORE:
 			on = run_more(call);
@@ -285,7 +297,7 @@ static bool is_quick(const struct rpc_call *call)
 static void schedule(struct rpc_call *call)
 {
 	if (is_quick(call)) {
-		run(call);
+		run(call, true);
 		return;
 	}
 	submit(call);
@@ -341,7 +353,7 @@ void rpc_call_suspend(struct rpc_call *call)
 void rpc_call_resume(struct rpc_call *call)
 {
 	if (second(call))
-		run(call);
+		run(call, false);
 	rpc_call_unref(call);
 }
 

@@ -47,6 +47,7 @@ struct rpc_replies {
 	unsigned first, count;
 	bool making;      /* a thread is in the handler, or about to be */
 	bool ended, hold; /* the handler has no more, or none for now */
+	bool last;        /* the newest message ends the call */
 	bool started;     /* the first one was sent */
 	bool sending;
 	bool failed; /* a message could not be sent */

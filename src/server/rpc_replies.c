@@ -46,6 +46,7 @@ static void send_next(struct rpc_call *call)
 {
 	struct rpc_replies *replies = &call->replies;
 	struct buf message;
+	bool last;
 	bool over = replies->count == 0 && replies->ended && !replies->hold;
 
 	if (replies->failed && replies->ended) {
@@ -67,8 +68,11 @@ static void send_next(struct rpc_call *call)
 	replies->first = (replies->first + 1) % RPC_REPLIES_AHEAD;
 	replies->count--;
 	replies->sending = true;
+	last = replies->count == 0 && replies->last;
+	if (last)
+		call->stage = RPC_STAGE_STATUS;
 	pthread_mutex_unlock(&replies->lock);
-	rpc_call_send_message(call, &message, false);
+	rpc_call_send_message(call, &message, last);
 }
 
 static void send_job(void *arg)
@@ -88,12 +92,14 @@ static bool take(struct rpc_call *call, struct buf *message, enum rpc_next next,
 	bool more;
 
 	pthread_mutex_lock(&replies->lock);
-	if (rc != RC_OK || next != RPC_NEXT_MESSAGE || replies->failed) {
+	if (rc != RC_OK || (next != RPC_NEXT_MESSAGE && next != RPC_NEXT_LAST) || replies->failed) {
 		replies->ended = true;
 		replies->hold = rc == RC_OK && next == RPC_NEXT_HOLD;
 		call->status = rc;
 		drop(call, message);
 	} else {
+		replies->ended = replies->last = next == RPC_NEXT_LAST;
+		call->status = RC_OK;
 		replies->made[(replies->first + replies->count++) % RPC_REPLIES_AHEAD] = *message;
 	}
 	more = !replies->ended && replies->count < RPC_REPLIES_AHEAD;

@@ -23,6 +23,7 @@ struct rpc_call;
 /* What a handler's `more` made. */
 enum rpc_next {
 	RPC_NEXT_MESSAGE, /* out holds a message to send; ask again */
+	RPC_NEXT_LAST,    /* out holds the last message of a stream of replies */
 	RPC_NEXT_END,     /* no more: of this call, or (bidirectional) for this request */
 	RPC_NEXT_HOLD,    /* nothing for now: keep the call open until it is cancelled */
 	RPC_NEXT_LATER,   /* the call was suspended: ask again when it is resumed */
@@ -36,9 +37,11 @@ struct rpc_method {
 				status */
 	bool quick;          /* waits for local disks at most: may run in the queue's thread */
 	size_t quick_bytes;  /* the same for `message` alone, with messages of at most this much */
-	bool block_replies;  /* replies of a stream are put into a block (rpc_block.h): `out` has
+	/* Then: may `more` run there too, as it looks after that message? NULL: no. */
+	bool (*quick_more)(struct rpc_call *call);
+	bool block_replies; /* replies of a stream are put into a block (rpc_block.h): `out` has
 				that room, and must not grow */
-	size_t state_size;   /* of rpc_call_state, zeroed */
+	size_t state_size;  /* of rpc_call_state, zeroed */
 	/* One message of the client; borrowed. Anything but RC_OK ends the call with that status. A
 	 * client that does not stream and sends no message is refused before this. */
 	enum rc (*message)(struct rpc_call *call, struct view message, struct err *err);

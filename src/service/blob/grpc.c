@@ -6,9 +6,13 @@
 #include "base/mem.h"
 #include "net/messages.h"
 
-enum { IN_FLIGHT = 256 };
+enum {
+	IN_FLIGHT = 256,
+	READS_IN_FLIGHT = 64, /* each may bring as much as BLOB_GET_MANY_MAX */
+};
 
 static const char stat_method[] = "castore.v1.BlobService/Stat";
+static const char read_method[] = "castore.v1.BlobService/Read";
 
 struct blob_grpc {
 	struct blob_service service;
@@ -146,6 +150,92 @@ static enum rc grpc_open_batch(struct blob_service *service, const struct op *op
 	return rc;
 }
 
+/* ---- Many small blobs ---- */
+
+/* A blob on its way. */
+struct got {
+	size_t i;
+	struct buf bytes;
+	bool again; /* asked for a second time: the server had been away */
+};
+
+static enum rc got_reply(void *context, struct view message, struct err *err)
+{
+	struct got *got = context;
+	struct view data;
+	enum rc rc = message_read_blob_chunk(message, &data, err);
+
+	if (rc != RC_OK)
+		return rc;
+	if (data.len > BLOB_GET_MANY_MAX - got->bytes.len)
+		return err_set(err, RC_TOO_LARGE, "a blob of more than %d bytes",
+			       BLOB_GET_MANY_MAX);
+	buf_append_view(&got->bytes, data);
+	return RC_OK;
+}
+
+static void get_one(struct rpc_flight *flight, const struct op *op, const struct digest *digest,
+		    struct got *got)
+{
+	struct buf message = BUF_INIT;
+
+	buf_clear(&got->bytes);
+	message_write_digest(digest, &message);
+	rpc_flight_start(flight, op, read_method, &message, got_reply, got);
+}
+
+static enum rc get_all(struct rpc_flight *flight, const struct op *op, const struct digest *digests,
+		       size_t count, struct got *gots, blob_done *done, void *context,
+		       struct err *err)
+{
+	size_t asked = 0;
+
+	for (; asked < count && asked < READS_IN_FLIGHT; asked++) {
+		gots[asked].i = asked;
+		get_one(flight, op, &digests[asked], &gots[asked]);
+	}
+	while (rpc_flight_count(flight) > 0) {
+		struct rpc_done over = { 0 };
+		struct got *got;
+		bool any;
+		enum rc rc = rpc_flight_next(flight, op, true, &over, &any, err);
+
+		if (rc != RC_OK)
+			return rc;
+		got = over.context;
+		if (over.rc == RC_UNAVAILABLE && !got->again) {
+			got->again = true;
+			get_one(flight, op, &digests[got->i], got);
+			continue;
+		}
+		done(context, got->i, over.rc, buf_view(&got->bytes));
+		if (asked < count) {
+			*got = (struct got){ .i = asked, .bytes = got->bytes };
+			get_one(flight, op, &digests[asked++], got);
+		}
+	}
+	return RC_OK;
+}
+
+static enum rc grpc_get_many(struct blob_service *service, const struct op *op,
+			     const struct digest *digests, size_t count, blob_done *done,
+			     void *context, struct err *err)
+{
+	struct blob_grpc *grpc = grpc_of(service);
+	struct got *gots AUTO_FREE = mem_array(READS_IN_FLIGHT, sizeof(*gots));
+	struct rpc_flight *flight;
+	enum rc rc = find_family(grpc->channel, op, err);
+
+	if (rc != RC_OK)
+		return rc;
+	flight = rpc_flight_new(grpc->channel);
+	rc = get_all(flight, op, digests, count, gots, done, context, err);
+	rpc_flight_free(flight);
+	for (size_t i = 0; i < READS_IN_FLIGHT; i++)
+		buf_release(&gots[i].bytes);
+	return rc;
+}
+
 static const struct blob_service_ops grpc_ops = {
 	.name = "grpc",
 	.latency = BLOB_LATENCY_REMOTE,
@@ -154,6 +244,7 @@ static const struct blob_service_ops grpc_ops = {
 	.stat = grpc_stat,
 	.open_read = grpc_open_read,
 	.open_batch = grpc_open_batch,
+	.get_many = grpc_get_many,
 };
 
 struct blob_service *blob_grpc_new(struct rpc_channel *channel)
