@@ -9,6 +9,8 @@
  *	rpc read ADDRESS METHOD REQUEST  one call with many replies
  *	rpc idle ADDRESS CONNECTIONS     connects, makes a call on each, prints a line, and waits for
  *	                                 the end of its standard input
+ *	rpc small URL COUNT              castor's own client: puts so many small blobs and reads them,
+ *	                                 one after the other and many at once
  *
  * REQUEST is the message in hex.
  */
@@ -28,6 +30,8 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "service/services.h"
+#include "store/open.h"
 
 enum { MESSAGE = 256 << 10, BLOCKS = 256 };
 
@@ -388,6 +392,79 @@ static int idle(const char *address, size_t connections)
 	return 0;
 }
 
+/* ---- castor's client ---- */
+
+enum { SMALL = 1000 };
+
+static void ensure(enum rc rc, const struct err *err)
+{
+	if (rc != RC_OK)
+		die(err->message);
+}
+
+static void put_small(struct blob_service *blobs, struct digest *digests, size_t count)
+{
+	struct blob_batch *batch;
+	struct err err = ERR_INIT;
+
+	ensure(blob_service_open_batch(blobs, &op_none, &batch, &err), &err);
+	for (size_t i = 0; i < count; i++) {
+		uint8_t bytes[SMALL] = { 0 };
+		struct blob_encoded *chunk;
+		struct blob_chunk list = { .size = SMALL, .has_digest = true };
+
+		memcpy(bytes, &i, sizeof(i));
+		ensure(blob_batch_encode(batch, &op_none, view_of(bytes, SMALL), &chunk, &err),
+		       &err);
+		list.digest = digests[i] = chunk->digest;
+		ensure(blob_batch_add_chunk(batch, &op_none, chunk, &err), &err);
+		ensure(blob_batch_add_blob(batch, &op_none, &list.digest, SMALL, &list, 1, &err),
+		       &err);
+	}
+	ensure(blob_batch_commit(batch, &op_none, &err), &err);
+	blob_batch_free(batch);
+}
+
+static void count_blob(void *context, size_t i, enum rc rc, struct view bytes)
+{
+	(void)i;
+	*(size_t *)context += rc == RC_OK && bytes.len == SMALL;
+}
+
+static int small(const char *address, size_t count)
+{
+	struct digest *digests = mem_array(count, sizeof(*digests));
+	struct services services;
+	struct err err = ERR_INIT;
+	struct buf bytes = BUF_INIT;
+	int64_t put, each, many;
+	size_t got = 0;
+
+	ensure(store_open(&(struct store_addresses){ .store = address }, &services, &err), &err);
+	put = clock_monotonic_ns();
+	put_small(services.blobs, digests, count);
+	put = clock_monotonic_ns() - put;
+	each = clock_monotonic_ns();
+	for (size_t i = 0; i < count; i++) {
+		buf_clear(&bytes);
+		ensure(blob_service_get(services.blobs, &op_none, &digests[i], SMALL, &bytes, &err),
+		       &err);
+	}
+	each = clock_monotonic_ns() - each;
+	many = clock_monotonic_ns();
+	ensure(blob_service_get_many(services.blobs, &op_none, digests, count, count_blob, &got,
+				     &err),
+	       &err);
+	many = clock_monotonic_ns() - many;
+	if (got != count)
+		die("some blobs did not come back");
+	printf("{\"put\": %.0f, \"one_by_one\": %.0f, \"many\": %.0f}\n",
+	       (double)count * NS_PER_S / (double)put, (double)count * NS_PER_S / (double)each,
+	       (double)count * NS_PER_S / (double)many);
+	services_release(&services);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	struct client client;
@@ -398,6 +475,8 @@ int main(int argc, char **argv)
 		serve(argv[2], strtoull(argv[3], NULL, 10));
 	if (argc == 4 && strcmp(argv[1], "idle") == 0)
 		return idle(argv[2], strtoul(argv[3], NULL, 10));
+	if (argc == 4 && strcmp(argv[1], "small") == 0)
+		return small(argv[2], strtoul(argv[3], NULL, 10));
 	if (argc == 8 && strcmp(argv[1], "unary") == 0) {
 		client_init(&client, argv[3], argv[4]);
 		return unary(&client, argv[2], strtoul(argv[5], NULL, 10),
@@ -408,5 +487,5 @@ int main(int argc, char **argv)
 		return read_stream(&client, argv[2]);
 	}
 	die("usage: serve ADDRESS BYTES | unary ADDRESS METHOD REQUEST CALLS IN_FLIGHT CONNECTIONS "
-	    "| read ADDRESS METHOD REQUEST | idle ADDRESS CONNECTIONS");
+	    "| read ADDRESS METHOD REQUEST | idle ADDRESS CONNECTIONS | small URL COUNT");
 }
