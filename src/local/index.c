@@ -39,7 +39,8 @@ static const char *const table_names[LOCAL_TABLES_] = {
 	[LOCAL_TABLE_CHUNKS] = "chunks",           [LOCAL_TABLE_BLOBS] = "blobs",
 	[LOCAL_TABLE_DIRECTORIES] = "directories", [LOCAL_TABLE_PATHS] = "paths",
 	[LOCAL_TABLE_FACTS] = "nar-facts",         [LOCAL_TABLE_PACKS] = "packs",
-	[LOCAL_TABLE_COUNTERS] = "counters",
+	[LOCAL_TABLE_COUNTERS] = "counters",       [LOCAL_TABLE_LAYOUTS] = "nar-layouts",
+	[LOCAL_TABLE_PENDING] = "pending-uploads",
 };
 
 struct local_read {

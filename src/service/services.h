@@ -1,4 +1,5 @@
-/* What the edges get to see of a store: the three services, and the memory for NAR facts. */
+/* What the edges get to see of a store: the three services, the memory for NAR facts, and the one for
+ * what may be lost. */
 #ifndef CASTOR_SERVICE_SERVICES_H
 #define CASTOR_SERVICE_SERVICES_H
 
@@ -6,6 +7,7 @@
 #include "service/directory/directory_service.h"
 #include "service/path_info/nar_facts.h"
 #include "service/path_info/path_info_service.h"
+#include "service/scratch/scratch_store.h"
 
 /* References. Which of them may be NULL is said where one is taken. */
 struct services {
@@ -13,6 +15,7 @@ struct services {
 	struct directory_service *directories;
 	struct path_info_service *path_infos;
 	struct nar_facts_store *nar_facts;
+	struct scratch_store *scratch;
 };
 
 void services_release(struct services *services); /* unrefs all, clears */

@@ -106,6 +106,7 @@ static enum rc open_local(const struct url *url, const struct services *near, st
 	out->directories = directory_local_new(store);
 	out->path_infos = path_info_local_new(store);
 	out->nar_facts = nar_facts_local_new(store);
+	out->scratch = scratch_local_new(store);
 	local_store_unref(store);
 	return RC_OK;
 }
@@ -120,6 +121,7 @@ static enum rc open_memory(const struct url *url, const struct services *near, s
 	out->directories = directory_memory_new();
 	out->path_infos = path_info_memory_new();
 	out->nar_facts = nar_facts_memory_new();
+	out->scratch = scratch_memory_new();
 	return RC_OK;
 }
 
@@ -263,6 +265,8 @@ static void take_kind(const struct services *from, enum kind kind, struct servic
 		to->path_infos = path_info_service_ref(from->path_infos);
 		to->nar_facts = from->nar_facts ? nar_facts_store_ref(from->nar_facts)
 						: nar_facts_memory_new();
+		to->scratch = from->scratch ? scratch_store_ref(from->scratch)
+					    : scratch_memory_new();
 	}
 }
 

@@ -28,6 +28,7 @@ static enum rc open_memory(const char *dir, struct services *out, struct err *er
 		.directories = directory_memory_new(),
 		.path_infos = path_info_memory_new(),
 		.nar_facts = nar_facts_memory_new(),
+		.scratch = scratch_memory_new(),
 	};
 	return RC_OK;
 }
@@ -101,6 +102,7 @@ static enum rc open_local_as(const char *dir, const struct local_policy *policy,
 		.directories = directory_local_new(store),
 		.path_infos = path_info_local_new(store),
 		.nar_facts = nar_facts_local_new(store),
+		.scratch = scratch_local_new(store),
 	};
 	local_store_unref(store);
 	return RC_OK;
