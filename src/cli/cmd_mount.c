@@ -23,8 +23,8 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
-#include "castore/node.h"
 #include "cli/cli.h"
+#include "cli/roots.h"
 #include "fs/fs.h"
 #include "fs/roots.h"
 #include "transport/mount.h"
@@ -83,38 +83,6 @@ static const struct cli_option options[] = {
 	  .offset = offsetof(struct mount_args, no_io_uring) },
 	{ .name = NULL },
 };
-
-/* ---- Root nodes ---- */
-
-static enum rc parse_root(const char *text, struct node *out, struct err *err)
-{
-	const char *equals = strchr(text, '=');
-
-	if (!equals)
-		return err_set(err, RC_INVALID, "--root takes NAME=NODE, not \"%s\"", text);
-	enum rc rc = node_parse(view_of_string(equals + 1), out, err);
-	if (rc != RC_OK)
-		return err_context(err, rc, "--root %s", text);
-	out->name = view_of(text, (size_t)(equals - text));
-	return RC_OK;
-}
-
-static enum rc make_roots(struct cli *cli, const struct mount_args *args, struct roots **out,
-			  struct err *err)
-{
-	*out = NULL;
-	if (args->roots.count == 0) {
-		*out = roots_path_info_new(cli->services.path_infos, args->list_root);
-		return RC_OK;
-	}
-	AUTO_FREE struct node *nodes = mem_array(args->roots.count, sizeof(*nodes));
-	for (size_t i = 0; i < args->roots.count; i++) {
-		enum rc rc = parse_root(args->roots.values[i], &nodes[i], err);
-		if (rc != RC_OK)
-			return rc;
-	}
-	return roots_list_new(nodes, args->roots.count, out, err);
-}
 
 /* ---- The background ---- */
 
@@ -279,7 +247,7 @@ static enum rc serve(struct cli *cli, const struct mount_args *args, const char 
 
 	if (rc != RC_OK)
 		return rc;
-	rc = make_roots(cli, args, &roots, err);
+	rc = cli_make_roots(cli, &args->roots, args->list_root, &roots, err);
 	if (rc != RC_OK)
 		return rc;
 	rc = fs_new(cli->services.blobs, cli->services.directories, roots, &fs_options, &fs, err);

@@ -1,0 +1,37 @@
+/* What a filesystem shows at its root, as the command line says it. */
+#include "cli/roots.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "castore/node.h"
+
+static enum rc parse_root(const char *text, struct node *out, struct err *err)
+{
+	const char *equals = strchr(text, '=');
+
+	if (!equals)
+		return err_set(err, RC_INVALID, "--root takes NAME=NODE, not \"%s\"", text);
+	enum rc rc = node_parse(view_of_string(equals + 1), out, err);
+	if (rc != RC_OK)
+		return err_context(err, rc, "--root %s", text);
+	out->name = view_of(text, (size_t)(equals - text));
+	return RC_OK;
+}
+
+enum rc cli_make_roots(struct cli *cli, const struct cli_list *list, bool list_root,
+		       struct roots **out, struct err *err)
+{
+	*out = NULL;
+	if (list->count == 0) {
+		*out = roots_path_info_new(cli->services.path_infos, list_root);
+		return RC_OK;
+	}
+	AUTO_FREE struct node *nodes = mem_array(list->count, sizeof(*nodes));
+	for (size_t i = 0; i < list->count; i++) {
+		enum rc rc = parse_root(list->values[i], &nodes[i], err);
+		if (rc != RC_OK)
+			return rc;
+	}
+	return roots_list_new(nodes, list->count, out, err);
+}
