@@ -176,7 +176,7 @@ const struct command command_virtiofs = {
 	.details = "A virtual machine monitor connects to SOCKET (vhost-user-fs), the guest mounts "
 		   "the tag that\nthe monitor gives it: mount -t virtiofs -o ro TAG DIR. Serves "
 		   "until it gets SIGINT or SIGTERM.",
-	.shared = CLI_STORE,
+	.shared = CLI_STORE | CLI_UPSTREAM,
 	.least = 0,
 	.most = 1,
 	.options = options,

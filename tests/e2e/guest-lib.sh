@@ -80,7 +80,7 @@ make_initramfs() {
 			done
 		done
 		stty -F /dev/ttyS1 raw -echo
-		sh -eu /script >/dev/ttyS1 2>/dev/console || echo "the script failed: $?" >/dev/console
+		sh -eu /script </dev/null >/dev/ttyS1 2>/dev/console || echo "the script failed: $?" >/dev/console
 		sync
 		poweroff -f
 	END
