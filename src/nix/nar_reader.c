@@ -123,7 +123,8 @@ static enum rc fail_expected(struct nar_reader *reader, const char *expected, st
 
 static void advance(struct nar_reader *reader, struct view *input, size_t len)
 {
-	input->ptr += len;
+	if (len > 0) /* the pointer of an empty input may be NULL */
+		input->ptr += len;
 	input->len -= len;
 	reader->offset += len;
 }
@@ -217,7 +218,7 @@ static struct view current_name(const struct nar_reader *reader)
 {
 	uint32_t at;
 
-	if (reader->depth == 0)
+	if (reader->depth == 0 || reader->names.len == 0)
 		return view_of(NULL, 0);
 	at = reader->name_at[reader->depth - 1];
 	return view_of(reader->names.ptr + at, reader->names.len - at);

@@ -30,7 +30,7 @@ struct http_double {
 	int listener;
 	unsigned port;
 	pthread_t thread;
-	atomic_uint requests;
+	atomic_uint requests, answered;
 	atomic_uint connected;
 	atomic_bool stopping;
 	struct connection connections[CONNECTIONS_MAX];
@@ -139,6 +139,7 @@ static void answer_one(struct connection *connection, const char *head, bool *ha
 	if (exchange.method && exchange.path)
 		server->answer(server->context, &exchange);
 	*hang_up = exchange.hang_up;
+	atomic_fetch_add(&server->answered, 1);
 }
 
 static void *serve_connection(void *context)
@@ -213,6 +214,15 @@ unsigned http_double_port(const struct http_double *server)
 unsigned http_double_requests(const struct http_double *server)
 {
 	return atomic_load(&server->requests);
+}
+
+void http_double_settle(struct http_double *server)
+{
+	int64_t end = clock_monotonic_ns() + 200 * NS_PER_MS;
+
+	while (atomic_load(&server->answered) != atomic_load(&server->requests) &&
+	       clock_monotonic_ns() < end)
+		clock_sleep_ns(100000);
 }
 
 unsigned http_double_connections(const struct http_double *server)

@@ -28,6 +28,9 @@ struct http_double *http_double_start(http_double_answer *answer, void *context)
 void http_double_stop(struct http_double *server); /* hangs up on everybody */
 unsigned http_double_port(const struct http_double *server);
 unsigned http_double_requests(const struct http_double *server);
+/* Until all that was asked is answered, so that what the function reads may change; but no longer than
+ * 200 ms. */
+void http_double_settle(struct http_double *server);
 unsigned http_double_connections(const struct http_double *server);
 
 /* Bytes as they are. */
