@@ -8,6 +8,7 @@
 struct import_args {
 	const char *name;
 	bool no_cache;
+	bool references;
 	unsigned threads;
 };
 
@@ -22,6 +23,10 @@ static const struct cli_option options[] = {
 	  .kind = CLI_FLAG,
 	  .help = "read every file, even those known from an earlier import",
 	  .offset = offsetof(struct import_args, no_cache) },
+	{ .name = "references",
+	  .kind = CLI_FLAG,
+	  .help = "find the store paths that it refers to, as nix does",
+	  .offset = offsetof(struct import_args, references) },
 	{ .name = "threads",
 	  .letter = 't',
 	  .kind = CLI_UNSIGNED,
@@ -67,6 +72,7 @@ static enum rc import_one(struct cli *cli, const struct import_args *args, const
 	struct import_options how = {
 		.name = args->name,
 		.no_cache = args->no_cache,
+		.references = args->references,
 		.threads = args->threads,
 		.progress = progress_draw,
 		.progress_context = &progress,

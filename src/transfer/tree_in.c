@@ -17,6 +17,7 @@
 #include "base/text.h"
 #include "nix/store_path.h"
 #include "transfer/publish.h"
+#include "transfer/references.h"
 #include "transfer/stat_cache.h"
 #include "transfer/tree_build.h"
 #include "transfer/tree_collect.h"
@@ -36,6 +37,7 @@ struct import {
 	struct import_progress stats;
 	struct tree_stat root; /* filesystem 0: not for the cache */
 	struct nar_facts facts;
+	struct reference_scan *references; /* NULL: they are not looked for */
 };
 
 /* ---- The name ---- */
@@ -180,7 +182,8 @@ static enum rc try_unchanged(struct import *import, struct tree_build *build, bo
 		rc = tree_walk_next(walk, &event, err);
 	if (rc == RC_OK) {
 		import->root = event.stat;
-		if (!import->options->no_cache && event.stat.filesystem != 0)
+		if (!import->options->no_cache && !import->options->references &&
+		    event.stat.filesystem != 0)
 			unchanged.cache = stat_cache_open(&event.stat);
 	}
 	if (unchanged.cache) {
@@ -223,6 +226,7 @@ static enum rc run_pipeline(struct import *import, struct tree_build *build,
 		return rc;
 	tree_pipe_init(&pipe, op, batch, tree_scan(walk), import->options->threads,
 		       import->options->memory);
+	pipe.references = import->references;
 	tree_pipe_start(&pipe);
 	rc = tree_collect(&pipe, &taker, &import->report, &import->stats, err);
 	if (rc == RC_OK)
@@ -230,6 +234,36 @@ static enum rc run_pipeline(struct import *import, struct tree_build *build,
 	tree_pipe_release(&pipe);
 	tree_walk_free(walk);
 	return rc == RC_OK ? blob_batch_commit(batch, op, err) : rc;
+}
+
+/* A store path that is imported again gets another name, by which its content does not know it. */
+static enum rc check_self(const struct import *import, struct err *err)
+{
+	char *name AUTO_FREE = default_name(import->path);
+	struct store_path self;
+
+	if (!name || store_path_parse_basename(view_of_string(name), &self, NULL) != RC_OK ||
+	    !reference_scan_has(import->references, self.hash))
+		return RC_OK;
+	return err_set(err, RC_UNSUPPORTED,
+		       "%s refers to itself: its content would have to change with its store path",
+		       import->path);
+}
+
+static enum rc publish_scanned(struct import *import, const struct node *root, const char *name,
+			       struct path_info *out, struct err *err)
+{
+	struct store_path *references AUTO_FREE = NULL;
+	size_t count;
+	enum rc rc = check_self(import, err);
+
+	if (rc == RC_OK)
+		rc = references_find(import->services->path_infos, import->op, import->references,
+				     &references, &count, err);
+	if (rc == RC_OK)
+		rc = publish_with_references(import->services, import->op, root, &import->facts,
+					     name, references, count, out, err);
+	return rc;
 }
 
 static enum rc publish(struct import *import, struct tree_build *build, const char *name,
@@ -242,9 +276,10 @@ static enum rc publish(struct import *import, struct tree_build *build, const ch
 	if (rc == RC_OK && services->nar_facts)
 		rc = nar_facts_store_put(services->nar_facts, import->op, root, &import->facts,
 					 err);
-	if (rc == RC_OK)
-		rc = publish_recursive(services, import->op, root, &import->facts, name, out, err);
-	return rc;
+	if (rc == RC_OK && !import->references)
+		return publish_recursive(services, import->op, root, &import->facts, name, out,
+					 err);
+	return rc == RC_OK ? publish_scanned(import, root, name, out, err) : rc;
 }
 
 static enum rc import_read(struct import *import, const char *name, struct path_info *out,
@@ -290,6 +325,8 @@ enum rc tree_import(const struct services *services, const struct op *op, const 
 	if (rc != RC_OK)
 		return rc;
 
+	if (import.options->references)
+		import.references = reference_scan_new();
 	build = tree_build_new(services->directories);
 	rc = try_unchanged(&import, build, &hit, err);
 	if (rc == RC_OK && hit)
@@ -299,6 +336,7 @@ enum rc tree_import(const struct services *services, const struct op *op, const 
 		memset(&import.stats, 0, sizeof(import.stats));
 		rc = import_read(&import, name, out, err);
 	}
+	reference_scan_free(import.references);
 	if (rc == RC_OK && stats)
 		*stats = import.stats;
 	return rc;

@@ -21,10 +21,11 @@ struct import_progress {
 typedef void import_progress_fn(void *context, const struct import_progress *progress);
 
 struct import_options {
-	const char *name;             /* of the store path; NULL: the last component of the path */
-	bool no_cache;                /* neither reads nor writes the stat cache */
-	unsigned threads;             /* 0: chosen from the processors */
-	size_t memory;                /* bytes of content in flight at most; 0: 64 MiB */
+	const char *name; /* of the store path; NULL: the last component of the path */
+	bool no_cache;    /* neither reads nor writes the stat cache */
+	bool references;  /* finds the store paths that it refers to; reads every file */
+	unsigned threads; /* 0: chosen from the processors */
+	size_t memory;    /* bytes of content in flight at most; 0: 64 MiB */
 	import_progress_fn *progress; /* may be NULL */
 	void *progress_context;
 };
@@ -35,6 +36,10 @@ struct import_options {
  * the file: RC_DENIED (unreadable), RC_UNSUPPORTED (a socket, device or fifo),
  * RC_FAILED_PRECONDITION (changed or vanished while it was read), RC_TOO_LARGE (deeper than
  * NODE_DEPTH_MAX), RC_INVALID (a name that no store path can have).
+ *
+ * With `references` the path info has those, as nix would find them, among the paths that the services
+ * know. RC_UNSUPPORTED where the path is a store path that refers to itself: its content would have to
+ * be changed for the path that it gets.
  */
 enum rc tree_import(const struct services *services, const struct op *op, const char *path,
 		    const struct import_options *options, struct path_info *out,

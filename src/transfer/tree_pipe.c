@@ -329,6 +329,8 @@ static void *hash_main(void *arg)
 		pthread_mutex_unlock(&pipe->lock);
 		well = EVP_DigestUpdate(sha, block->bytes, block->len);
 		total += block->len;
+		if (pipe->references)
+			reference_scan_feed(pipe->references, view_of(block->bytes, block->len));
 		pthread_mutex_lock(&pipe->lock);
 		block->hashed = true;
 		pipe->hashing++;

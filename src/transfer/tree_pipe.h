@@ -25,6 +25,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/op.h"
+#include "nix/reference_scan.h"
 #include "nix/store_path.h"
 #include "service/blob/blob_service.h"
 #include "service/path_info/nar_facts.h"
@@ -103,6 +104,7 @@ struct tree_pipe {
 	const struct op *op; /* its cancel flag is looked at by `collect` alone, and by backends */
 	struct blob_batch *batch;
 	struct tree_source source;
+	struct reference_scan *references; /* sees the NAR; borrowed; NULL: nobody does */
 	size_t memory;
 	unsigned descriptors_max;
 	unsigned load_threads, encode_threads;

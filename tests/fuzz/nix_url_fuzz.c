@@ -17,10 +17,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	struct err err = ERR_INIT;
 
 	if (nix_url_resolve(base, text, &url, &err) == RC_OK) {
-		const char *whole = buf_string(&url);
+		char *whole = (char *)(uintptr_t)buf_string(&url);
 
 		FUZZ_CHECK(strncmp(whole, base, strlen(base)) == 0 && whole[strlen(base)] == '/');
 		FUZZ_CHECK(whole[strlen(base) + 1] != '/' && !strchr(whole, '\\'));
+		whole[strcspn(whole, "?")] = '\0'; /* a query climbs nowhere */
 		FUZZ_CHECK(!strstr(whole, "/../"));
 	} else {
 		FUZZ_CHECK(url.len == 0 && err.message[0]);
