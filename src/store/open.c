@@ -265,8 +265,8 @@ static void take_kind(const struct services *from, enum kind kind, struct servic
 		to->path_infos = path_info_service_ref(from->path_infos);
 		to->nar_facts = from->nar_facts ? nar_facts_store_ref(from->nar_facts)
 						: nar_facts_memory_new();
-		to->scratch = from->scratch ? scratch_store_ref(from->scratch)
-					    : scratch_memory_new();
+		to->scratch =
+			from->scratch ? scratch_store_ref(from->scratch) : scratch_memory_new();
 	}
 }
 
