@@ -1,0 +1,349 @@
+/*
+ * Each upload has a thread, which imports: it pulls from a small ring of bytes that the server pushes
+ * into. Lock order: an upload's lock, or that of all; never both.
+ */
+#include "transfer/nar_upload.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "base/clock.h"
+#include "base/decompress.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/pool.h"
+#include "transfer/nar.h"
+#include "transfer/pending_upload.h"
+
+enum {
+	RING = 256 << 10,
+	OPEN_MAX = 256, /* uploads, those that wait for their turn included */
+};
+
+const struct nar_upload_limits nar_upload_limits_default = {
+	.nar_bytes = UINT64_C(1) << 40,
+	.client_bytes = UINT64_C(64) << 30,
+	.keep_ns = 3600 * NS_PER_S,
+	.upload_ns = 6 * 3600 * NS_PER_S,
+	.parallel = 8,
+};
+
+struct nar_uploads {
+	struct services services; /* borrowed */
+	struct nar_upload_limits limits;
+	pthread_mutex_t lock;
+	pthread_cond_t turn;
+	unsigned open, running; /* under lock */
+};
+
+struct nar_upload {
+	/* Constant. */
+	struct nar_uploads *uploads;
+	struct buf url;
+	struct digest client;
+	nar_upload_wake *wake;
+	void *context;
+	pthread_t thread;
+	struct op op;
+
+	/* The thread's own. */
+	EVP_MD_CTX *sha256; /* of the file */
+	uint64_t file_size, nar_size, nar_max;
+	struct decompress_stream *stream;
+
+	atomic_bool cancel;
+	pthread_mutex_t lock; /* guards the rest */
+	pthread_cond_t filled;
+	uint8_t *ring;
+	size_t from, len;
+	bool ended; /* no more bytes will come */
+	bool waits; /* the server wants to be woken */
+	bool done;
+	enum rc rc;
+	struct err err;
+};
+
+struct nar_uploads *nar_uploads_new(const struct services *services,
+				    const struct nar_upload_limits *limits)
+{
+	struct nar_uploads *uploads = mem_zalloc(sizeof(*uploads));
+
+	uploads->services = *services;
+	uploads->limits = *limits;
+	pthread_mutex_init(&uploads->lock, NULL);
+	pthread_cond_init(&uploads->turn, NULL);
+	return uploads;
+}
+
+void nar_uploads_free(struct nar_uploads *uploads)
+{
+	if (!uploads)
+		return;
+	pthread_cond_destroy(&uploads->turn);
+	pthread_mutex_destroy(&uploads->lock);
+	free(uploads);
+}
+
+/* ---- The importing thread ---- */
+
+static void wake_if_waited(struct nar_upload *upload, bool *waits)
+{
+	bool wake = *waits;
+
+	*waits = false;
+	pthread_mutex_unlock(&upload->lock);
+	if (wake)
+		upload->wake(upload->context);
+	pthread_mutex_lock(&upload->lock);
+}
+
+/* The bytes as they were sent. */
+static enum rc read_sent(void *context, void *out, size_t len, size_t *got, struct err *err)
+{
+	struct nar_upload *upload = context;
+	enum rc rc = RC_OK;
+
+	*got = 0;
+	pthread_mutex_lock(&upload->lock);
+	while (upload->len == 0 && !upload->ended && !atomic_load(&upload->cancel))
+		pthread_cond_wait(&upload->filled, &upload->lock);
+	if (atomic_load(&upload->cancel))
+		rc = err_set(err, RC_CANCELLED, "the upload was given up");
+	if (rc == RC_OK && upload->len > 0) {
+		size_t end = RING - upload->from;
+
+		*got = len < upload->len ? len : upload->len;
+		if (*got > end)
+			*got = end;
+		memcpy(out, upload->ring + upload->from, *got);
+		upload->from = (upload->from + *got) % RING;
+		upload->len -= *got;
+		/* Not for a few bytes. */
+		if (upload->len <= RING / 2)
+			wake_if_waited(upload, &upload->waits);
+	}
+	pthread_mutex_unlock(&upload->lock);
+	if (rc == RC_OK && *got > 0 && EVP_DigestUpdate(upload->sha256, out, *got) != 1)
+		rc = err_set(err, RC_NO_MEMORY, "SHA-256 failed");
+	upload->file_size += *got;
+	return rc;
+}
+
+static enum rc read_nar(void *context, void *out, size_t len, size_t *got, struct err *err)
+{
+	struct nar_upload *upload = context;
+	enum rc rc = decompress_stream_read(upload->stream, out, len, got, err);
+
+	upload->nar_size += *got;
+	if (rc == RC_OK && upload->nar_size > upload->nar_max) {
+		*got = 0;
+		return err_set(err, RC_TOO_LARGE,
+			       "the NAR, with others of this client that wait for their narinfo, "
+			       "has more than %ju bytes",
+			       (uintmax_t)upload->nar_max);
+	}
+	return rc;
+}
+
+/* How long the NAR may become. */
+static enum rc find_limit(struct nar_upload *upload, struct err *err)
+{
+	const struct nar_upload_limits *limits = &upload->uploads->limits;
+	uint64_t pending;
+	enum rc rc = pending_upload_sum(upload->uploads->services.scratch, &upload->op,
+					&upload->client, &pending, err);
+
+	if (rc != RC_OK)
+		return rc;
+	upload->nar_max = pending < limits->client_bytes ? limits->client_bytes - pending : 0;
+	if (upload->nar_max > limits->nar_bytes)
+		upload->nar_max = limits->nar_bytes;
+	return RC_OK;
+}
+
+static enum rc import(struct nar_upload *upload, struct err *err)
+{
+	const struct services *services = &upload->uploads->services;
+	struct pending_upload pending AUTO_PENDING_UPLOAD = { .client = upload->client };
+	enum rc rc = find_limit(upload, err);
+
+	if (rc == RC_OK)
+		rc = nar_import(services, &upload->op, read_nar, upload, &pending.root,
+				&pending.facts, err);
+	if (rc != RC_OK)
+		return rc;
+	if (EVP_DigestFinal_ex(upload->sha256, pending.file_sha256.bytes, NULL) != 1)
+		return err_set(err, RC_NO_MEMORY, "SHA-256 failed");
+	pending.file_size = upload->file_size;
+	pending.expires_ns = clock_realtime_ns() + upload->uploads->limits.keep_ns;
+	return pending_upload_put(services->scratch, &upload->op, buf_view(&upload->url), &pending,
+				  err);
+}
+
+static bool take_turn(struct nar_upload *upload)
+{
+	struct nar_uploads *uploads = upload->uploads;
+	bool mine;
+
+	pthread_mutex_lock(&uploads->lock);
+	while (uploads->running == uploads->limits.parallel && !atomic_load(&upload->cancel))
+		pthread_cond_wait(&uploads->turn, &uploads->lock);
+	mine = !atomic_load(&upload->cancel);
+	uploads->running += mine;
+	pthread_mutex_unlock(&uploads->lock);
+	return mine;
+}
+
+static void end_turn(struct nar_uploads *uploads)
+{
+	pthread_mutex_lock(&uploads->lock);
+	uploads->running--;
+	pthread_cond_broadcast(&uploads->turn);
+	pthread_mutex_unlock(&uploads->lock);
+}
+
+static void *upload_run(void *arg)
+{
+	struct nar_upload *upload = arg;
+	struct err err = ERR_INIT;
+	enum rc rc = RC_CANCELLED;
+
+	if (take_turn(upload)) {
+		rc = import(upload, &err);
+		end_turn(upload->uploads);
+	}
+	if (rc != RC_OK)
+		log_debug("upload of %s: %s", buf_string(&upload->url), err.message);
+	pthread_mutex_lock(&upload->lock);
+	upload->done = true;
+	upload->rc = rc;
+	upload->err = err;
+	wake_if_waited(upload, &upload->waits);
+	pthread_mutex_unlock(&upload->lock);
+	return NULL;
+}
+
+/* ---- The server's side ---- */
+
+static enum rc count_open(struct nar_uploads *uploads, struct err *err)
+{
+	bool room;
+
+	pthread_mutex_lock(&uploads->lock);
+	room = uploads->open < OPEN_MAX;
+	uploads->open += room;
+	pthread_mutex_unlock(&uploads->lock);
+	return room ? RC_OK : err_set(err, RC_BUSY, "%d uploads are under way already", OPEN_MAX);
+}
+
+enum rc nar_upload_open(struct nar_uploads *uploads, struct view url, struct view client,
+			nar_upload_wake *wake, void *context, struct nar_upload **out,
+			struct err *err)
+{
+	struct nar_upload *upload;
+	enum rc rc;
+
+	*out = NULL;
+	if (url.len == 0 || url.len > PENDING_URL_MAX)
+		return err_set(err, RC_INVALID, "a URL of %zu bytes is not that of a NAR", url.len);
+	EVP_MD_CTX *sha256 = EVP_MD_CTX_new();
+	rc = sha256 && EVP_DigestInit_ex(sha256, EVP_sha256(), NULL) == 1
+		     ? count_open(uploads, err)
+		     : err_set(err, RC_NO_MEMORY, "libcrypto cannot compute SHA-256");
+	if (rc != RC_OK) {
+		EVP_MD_CTX_free(sha256);
+		return rc;
+	}
+	upload = mem_zalloc(sizeof(*upload));
+	upload->uploads = uploads;
+	upload->client = digest_of(client);
+	buf_append_view(&upload->url, url);
+	upload->wake = wake;
+	upload->context = context;
+	upload->op.cancel = &upload->cancel;
+	upload->op.deadline_ns = clock_monotonic_ns() + uploads->limits.upload_ns;
+	upload->ring = mem_alloc(RING);
+	pthread_mutex_init(&upload->lock, NULL);
+	pthread_cond_init(&upload->filled, NULL);
+	upload->stream = decompress_stream_new(read_sent, upload, url);
+	upload->sha256 = sha256;
+	upload->thread = thread_start("castor-upload", upload_run, upload);
+	*out = upload;
+	return RC_OK;
+}
+
+enum rc nar_upload_write(struct nar_upload *upload, struct view bytes, size_t *taken,
+			 struct err *err)
+{
+	enum rc rc = RC_OK;
+
+	*taken = 0;
+	pthread_mutex_lock(&upload->lock);
+	if (upload->done) {
+		/* Bytes are left, and it ended: well it cannot have. */
+		rc = upload->rc;
+		*err = upload->err;
+	}
+	while (!upload->done && *taken < bytes.len && upload->len < RING) {
+		size_t at = (upload->from + upload->len) % RING;
+		size_t room = at < upload->from ? upload->from - at : RING - at;
+		size_t len = bytes.len - *taken < room ? bytes.len - *taken : room;
+
+		memcpy(upload->ring + at, bytes.ptr + *taken, len);
+		upload->len += len;
+		*taken += len;
+	}
+	upload->waits = rc == RC_OK && *taken < bytes.len;
+	pthread_cond_signal(&upload->filled);
+	pthread_mutex_unlock(&upload->lock);
+	return rc;
+}
+
+enum rc nar_upload_finish(struct nar_upload *upload, bool *done, struct err *err)
+{
+	enum rc rc = RC_OK;
+
+	pthread_mutex_lock(&upload->lock);
+	upload->ended = true;
+	*done = upload->done;
+	upload->waits = !upload->done;
+	if (upload->done) {
+		rc = upload->rc;
+		*err = upload->err;
+	}
+	pthread_cond_signal(&upload->filled);
+	pthread_mutex_unlock(&upload->lock);
+	return rc;
+}
+
+void nar_upload_free(struct nar_upload *upload)
+{
+	struct nar_uploads *uploads;
+
+	if (!upload)
+		return;
+	uploads = upload->uploads;
+	atomic_store(&upload->cancel, true);
+	pthread_mutex_lock(&upload->lock);
+	upload->waits = false;
+	pthread_cond_signal(&upload->filled);
+	pthread_mutex_unlock(&upload->lock);
+	pthread_mutex_lock(&uploads->lock);
+	pthread_cond_broadcast(&uploads->turn);
+	pthread_mutex_unlock(&uploads->lock);
+	pthread_join(upload->thread, NULL);
+	pthread_mutex_lock(&uploads->lock);
+	uploads->open--;
+	pthread_mutex_unlock(&uploads->lock);
+	decompress_stream_free(upload->stream);
+	EVP_MD_CTX_free(upload->sha256);
+	pthread_cond_destroy(&upload->filled);
+	pthread_mutex_destroy(&upload->lock);
+	buf_release(&upload->url);
+	free(upload->ring);
+	free(upload);
+}
