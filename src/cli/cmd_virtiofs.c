@@ -105,7 +105,7 @@ static enum rc accept_one(struct cli *cli, int listener, int *fd, struct err *er
 static enum rc serve_all(struct cli *cli, struct vhost_user *vhost, int listener, struct err *err)
 {
 	for (;;) {
-		int fd;
+		int fd = -1;
 		enum rc rc = accept_one(cli, listener, &fd, err);
 
 		if (rc != RC_OK)
