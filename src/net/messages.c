@@ -177,6 +177,28 @@ enum rc message_read_blob_chunk(struct view message, struct view *data, struct e
 	return RC_OK;
 }
 
+bool message_split_blob_chunk(struct view first, size_t rest, struct view *data)
+{
+	enum { DATA_TAG = 1 << 3 | WIRE_BYTES };
+	uint64_t len = 0;
+	size_t at = 1;
+
+	*data = (struct view){ 0 };
+	if (first.len == 0 || first.ptr[0] != DATA_TAG)
+		return false;
+	/* As many bytes of a length as a message can have. */
+	for (unsigned shift = 0; shift < 35; shift += 7) {
+		if (at == first.len)
+			return false;
+		len |= (uint64_t)(first.ptr[at] & 0x7f) << shift;
+		if (!(first.ptr[at++] & 0x80)) {
+			*data = view_slice(first, at, first.len - at);
+			return len == data->len + rest;
+		}
+	}
+	return false;
+}
+
 void message_write_get_directory(const struct digest *digest, bool recursive, struct buf *out)
 {
 	GetDirectory request;

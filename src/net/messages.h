@@ -37,6 +37,9 @@ enum rc message_read_digest(struct view message, struct digest *out, struct err 
 enum { MESSAGE_BLOB_CHUNK_HEAD = 8 }; /* as much stands before them, at most */
 void message_begin_blob_chunk(size_t len, struct buf *out);
 enum rc message_read_blob_chunk(struct view message, struct view *data, struct err *err) MUST_USE;
+/* Of a message that lies in pieces, the first, with `rest` bytes in the others. True: it is a
+ * BlobChunk of which all that comes after *data (a part of the first piece) is content. */
+bool message_split_blob_chunk(struct view first, size_t rest, struct view *data) MUST_USE;
 
 void message_write_get_directory(const struct digest *digest, bool recursive, struct buf *out);
 enum rc message_read_get_directory(struct view message, struct digest *digest, bool *recursive,

@@ -63,6 +63,9 @@ void rpc_flight_free(struct rpc_flight *flight);
  * `reply`. Methods have the form "castore.v1.BlobService/Stat": the family comes before it. */
 void rpc_flight_start(struct rpc_flight *flight, const struct op *op, const char *method,
 		      struct buf *message, rpc_reply *reply, void *context);
+/* The same for methods with one reply message, for less work a call. */
+void rpc_flight_start_unary(struct rpc_flight *flight, const struct op *op, const char *method,
+			    struct buf *message, rpc_reply *reply, void *context);
 /* Hurries everything in flight to its end; rpc_flight_next still returns each call. */
 void rpc_flight_cancel(struct rpc_flight *flight);
 size_t rpc_flight_count(

@@ -1,7 +1,8 @@
 /*
  * Many small calls in flight, driven by the thread that owns them: each sends one message and
  * collects the messages of its reply. Three tags a call: the request (with the headers of both
- * sides), one receive after the other, and the status. A call is over when all of them are.
+ * sides), one receive after the other, and the status. A call is over when all of them are. A unary
+ * one has one tag for everything.
  */
 #include <assert.h>
 #include <grpc/byte_buffer.h>
@@ -90,12 +91,10 @@ static void on_request(struct flight_call *call, bool ok)
 	(void)ok; /* the status says why */
 }
 
-static void on_received(struct flight_call *call, bool ok)
+static void give_reply(struct flight_call *call)
 {
 	struct buf *message = &call->flight->message;
 
-	if (!ok || !call->received)
-		return;
 	buf_clear(message);
 	if (call->failed == RC_OK)
 		call->failed = rpc_bytes_read(call->received, message, &call->err);
@@ -103,6 +102,13 @@ static void on_received(struct flight_call *call, bool ok)
 	call->received = NULL;
 	if (call->failed == RC_OK)
 		call->failed = call->reply(call->context, buf_view(message), &call->err);
+}
+
+static void on_received(struct flight_call *call, bool ok)
+{
+	if (!ok || !call->received)
+		return;
+	give_reply(call);
 	if (call->failed != RC_OK)
 		grpc_call_cancel(call->call, NULL);
 	receive(call);
@@ -114,24 +120,22 @@ static void on_status(struct flight_call *call, bool ok)
 	(void)ok;
 }
 
-void rpc_flight_start(struct rpc_flight *flight, const struct op *op, const char *method,
-		      struct buf *message, rpc_reply *reply, void *context)
+static void on_unary(struct flight_call *call, bool ok)
+{
+	(void)ok; /* the status says */
+	if (call->received)
+		give_reply(call);
+}
+
+static struct flight_call *call_new(struct rpc_flight *flight, const struct op *op,
+				    const char *method, rpc_reply *reply, void *context)
 {
 	struct flight_call *call = mem_zalloc(sizeof(*call));
-	grpc_byte_buffer *bytes = rpc_bytes_of(message);
-	grpc_op ops[4] = { { .op = GRPC_OP_SEND_INITIAL_METADATA },
-			   { .op = GRPC_OP_SEND_MESSAGE },
-			   { .op = GRPC_OP_SEND_CLOSE_FROM_CLIENT },
-			   { .op = GRPC_OP_RECV_INITIAL_METADATA } };
-	grpc_op status = { .op = GRPC_OP_RECV_STATUS_ON_CLIENT };
 
 	call->flight = flight;
 	call->reply = reply;
 	call->context = context;
 	call->details = grpc_empty_slice();
-	call->request_tag = (struct flight_tag){ call, on_request };
-	call->receive_tag = (struct flight_tag){ call, on_received };
-	call->status_tag = (struct flight_tag){ call, on_status };
 	grpc_metadata_array_init(&call->headers);
 	grpc_metadata_array_init(&call->trailers);
 	call->call = rpc_channel_call(flight->channel, flight->queue, op, flight->family, method);
@@ -140,14 +144,62 @@ void rpc_flight_start(struct rpc_flight *flight, const struct op *op, const char
 		call->next->previous = call;
 	flight->calls = call;
 	flight->count++;
-	status.data.recv_status_on_client.trailing_metadata = &call->trailers;
-	status.data.recv_status_on_client.status = &call->status;
-	status.data.recv_status_on_client.status_details = &call->details;
-	start(call, &status, 1, &call->status_tag);
-	ops[1].data.send_message.send_message = bytes;
+	return call;
+}
+
+/* The request and the headers of both sides: the first four of a call's operations. */
+enum { REQUEST_OPS = 4 };
+static void request_ops(struct flight_call *call, grpc_byte_buffer *message, grpc_op *ops)
+{
+	ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+	ops[1].op = GRPC_OP_SEND_MESSAGE;
+	ops[1].data.send_message.send_message = message;
+	ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+	ops[3].op = GRPC_OP_RECV_INITIAL_METADATA;
 	ops[3].data.recv_initial_metadata.recv_initial_metadata = &call->headers;
+}
+
+static grpc_op status_op(struct flight_call *call)
+{
+	grpc_op op = { .op = GRPC_OP_RECV_STATUS_ON_CLIENT };
+
+	op.data.recv_status_on_client.trailing_metadata = &call->trailers;
+	op.data.recv_status_on_client.status = &call->status;
+	op.data.recv_status_on_client.status_details = &call->details;
+	return op;
+}
+
+void rpc_flight_start(struct rpc_flight *flight, const struct op *op, const char *method,
+		      struct buf *message, rpc_reply *reply, void *context)
+{
+	struct flight_call *call = call_new(flight, op, method, reply, context);
+	grpc_byte_buffer *bytes = rpc_bytes_of(message);
+	grpc_op ops[REQUEST_OPS] = { 0 };
+	grpc_op status = status_op(call);
+
+	call->request_tag = (struct flight_tag){ call, on_request };
+	call->receive_tag = (struct flight_tag){ call, on_received };
+	call->status_tag = (struct flight_tag){ call, on_status };
+	start(call, &status, 1, &call->status_tag);
+	request_ops(call, bytes, ops);
 	start(call, ops, ARRAY_LEN(ops), &call->request_tag);
 	receive(call);
+	grpc_byte_buffer_destroy(bytes);
+}
+
+void rpc_flight_start_unary(struct rpc_flight *flight, const struct op *op, const char *method,
+			    struct buf *message, rpc_reply *reply, void *context)
+{
+	struct flight_call *call = call_new(flight, op, method, reply, context);
+	grpc_byte_buffer *bytes = rpc_bytes_of(message);
+	grpc_op ops[REQUEST_OPS + 2] = { 0 };
+
+	call->request_tag = (struct flight_tag){ call, on_unary };
+	request_ops(call, bytes, ops);
+	ops[REQUEST_OPS].op = GRPC_OP_RECV_MESSAGE;
+	ops[REQUEST_OPS].data.recv_message.recv_message = &call->received;
+	ops[REQUEST_OPS + 1] = status_op(call);
+	start(call, ops, ARRAY_LEN(ops), &call->request_tag);
 	grpc_byte_buffer_destroy(bytes);
 }
 

@@ -189,6 +189,21 @@ static enum rc put_message(struct rpc_call *call, struct view message, struct er
 	return rc == RC_OK ? blob_writer_write(state->writer, rpc_call_op(call), data, err) : rc;
 }
 
+static enum rc put_piece(struct rpc_call *call, struct view piece, size_t rest, bool first,
+			 bool *whole, struct err *err)
+{
+	struct put_state *state = rpc_call_state(call);
+	struct view data = piece;
+	enum rc rc;
+
+	if (first && !message_split_blob_chunk(piece, rest, &data)) {
+		*whole = true;
+		return RC_OK;
+	}
+	rc = put_open(call, state, err);
+	return rc == RC_OK ? blob_writer_write(state->writer, rpc_call_op(call), data, err) : rc;
+}
+
 static void put_committed(struct put_commit *commit)
 {
 	struct put_state *state = CONTAINER_OF(commit, struct put_state, commit);
@@ -260,7 +275,7 @@ static void put_close(struct rpc_call *call)
 	  .quick_bytes = PUT_QUICK_BYTES, .quick_more = read_is_small, \
 	  .state_size = sizeof(struct read_state), .message = read_message, .more = read_more, .close = read_close }, \
 	{ .path = "/" family ".castore.v1.BlobService/Put", .client_streams = true, .quick_bytes = PUT_QUICK_BYTES, \
-	  .state_size = sizeof(struct put_state), .message = put_message, .more = put_more, .close = put_close }
+	  .state_size = sizeof(struct put_state), .message = put_message, .piece = put_piece, .more = put_more, .close = put_close }
 /* clang-format on */
 
 _Static_assert(READ_MESSAGE_BYTES + MESSAGE_BLOB_CHUNK_HEAD <= RPC_BLOCK_SIZE, "fits");

@@ -12,7 +12,7 @@
 
 enum {
 	ENOUGH = 512,    /* uploads in one commit, where there are so many */
-	PATIENCE_MS = 10 /* how long the first one waits for others */
+	PATIENCE_MS = 25 /* how long the first one waits for others */
 };
 
 struct put_group {

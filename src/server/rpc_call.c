@@ -153,7 +153,32 @@ void rpc_call_send_message(struct rpc_call *call, struct buf *message, bool last
 	grpc_slice_unref(details);
 }
 
-static enum rc give_message(struct rpc_call *call)
+/* Hands the message over in pieces. *whole: it has to be put together. */
+static enum rc give_pieces(struct rpc_call *call, bool *whole)
+{
+	grpc_byte_buffer_reader reader;
+	grpc_slice *slice;
+	size_t rest = grpc_byte_buffer_length(call->received);
+	bool first = true;
+	enum rc rc = RC_OK;
+
+	*whole = !grpc_byte_buffer_reader_init(&reader, call->received);
+	if (*whole)
+		return RC_OK;
+	while (rc == RC_OK && !*whole && grpc_byte_buffer_reader_peek(&reader, &slice)) {
+		struct view piece =
+			view_of(GRPC_SLICE_START_PTR(*slice), GRPC_SLICE_LENGTH(*slice));
+
+		rest -= piece.len;
+		rc = call->method->piece(call, piece, rest, first, whole, &call->err);
+		first = false;
+	}
+	*whole |= first;
+	grpc_byte_buffer_reader_destroy(&reader);
+	return rc;
+}
+
+static enum rc give_whole(struct rpc_call *call)
 {
 	grpc_byte_buffer_reader reader;
 	enum rc rc;
@@ -169,6 +194,16 @@ static enum rc give_message(struct rpc_call *call)
 		grpc_slice_unref(slice);
 		grpc_byte_buffer_reader_destroy(&reader);
 	}
+	return rc;
+}
+
+static enum rc give_message(struct rpc_call *call)
+{
+	bool whole = !call->method->piece;
+	enum rc rc = whole ? RC_OK : give_pieces(call, &whole);
+
+	if (whole)
+		rc = give_whole(call);
 	grpc_byte_buffer_destroy(call->received);
 	call->received = NULL;
 	return rc;

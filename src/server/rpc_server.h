@@ -45,6 +45,11 @@ struct rpc_method {
 	/* One message of the client; borrowed. Anything but RC_OK ends the call with that status. A
 	 * client that does not stream and sends no message is refused before this. */
 	enum rc (*message)(struct rpc_call *call, struct view message, struct err *err);
+	/* Optional, instead of `message`: takes a message as it lies in memory, piece by piece, `rest`
+	 * bytes after this one. *whole (for the first piece, which does nothing then): it has to be
+	 * put together for `message` after all. */
+	enum rc (*piece)(struct rpc_call *call, struct view piece, size_t rest, bool first,
+			 bool *whole, struct err *err);
 	/* The client has sent all: make the replies, one a call. Of a stream of replies the next
 	 * one is made while the last is being sent: a call has at most two in memory. */
 	enum rc (*more)(struct rpc_call *call, struct buf *out, enum rpc_next *next,

@@ -136,6 +136,27 @@ static enum rc add_oldest(struct blob_writer *writer, const struct op *op, struc
 	return blob_batch_add_chunk(writer->batch, op, part.encoded, err);
 }
 
+/* The bytes of a part: those at the front of what is held go with their memory, and only what
+ * comes after them is copied. */
+static uint8_t *part_bytes(struct blob_writer *writer, struct view chunk)
+{
+	struct buf rest = BUF_INIT;
+	uint8_t *bytes;
+
+	if (chunk.ptr != writer->held.ptr) {
+		bytes = mem_try_alloc(chunk.len);
+		if (bytes)
+			memcpy(bytes, chunk.ptr, chunk.len);
+		return bytes;
+	}
+	if (!buf_try_reserve(&rest, chunker_limit(&writer->chunker)))
+		return NULL;
+	buf_append(&rest, writer->held.ptr + chunk.len, writer->held.len - chunk.len);
+	bytes = writer->held.ptr;
+	writer->held = rest;
+	return bytes;
+}
+
 static enum rc begin_part(struct blob_writer *writer, const struct op *op, struct view chunk,
 			  uint64_t offset, struct err *err)
 {
@@ -146,10 +167,9 @@ static enum rc begin_part(struct blob_writer *writer, const struct op *op, struc
 		return rc;
 	part = &writer->parts[(writer->first_part + writer->part_count) % PARTS];
 	*part = (struct part){ .writer = writer, .op = op, .len = chunk.len, .offset = offset };
-	part->bytes = mem_try_alloc(chunk.len);
+	part->bytes = part_bytes(writer, chunk);
 	if (!part->bytes)
 		return err_set(err, RC_NO_MEMORY, "no memory for a chunk of %zu bytes", chunk.len);
-	memcpy(part->bytes, chunk.ptr, chunk.len);
 	writer->part_count++;
 	pool_submit(writer->pool, encode_part, part);
 	return RC_OK;
@@ -189,7 +209,8 @@ static enum rc add_held(struct blob_writer *writer, const struct op *op, struct 
 	size_t len;
 	enum rc rc = add_front(writer, op, buf_view(&writer->held), &len, err);
 
-	if (rc != RC_OK)
+	/* A pool has taken the chunk out already. */
+	if (rc != RC_OK || writer->pool)
 		return rc;
 	writer->held.len -= len;
 	memmove(writer->held.ptr, writer->held.ptr + len, writer->held.len);
@@ -229,7 +250,10 @@ static enum rc write_some(struct blob_writer *writer, const struct op *op, struc
 		return add_front(writer, op, view_slice(bytes, 0, limit), taken, err);
 	*taken = limit - writer->held.len;
 	*taken = *taken < bytes.len ? *taken : bytes.len;
-	if (!buf_try_reserve(&writer->held, *taken))
+	/* Room for all that the chunk may have, where there is more than a little of it. */
+	if (!buf_try_reserve(&writer->held, writer->held.len + *taken > CHUNK_MIN
+						    ? limit - writer->held.len
+						    : *taken))
 		return err_set(err, RC_NO_MEMORY, "no memory for a chunk of %zu bytes", limit);
 	buf_append(&writer->held, bytes.ptr, *taken);
 	return writer->held.len == limit ? add_held(writer, op, err) : RC_OK;

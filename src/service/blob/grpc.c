@@ -81,8 +81,8 @@ static enum rc grpc_has_many(struct blob_service *service, const struct op *op,
 			struct buf message = BUF_INIT;
 
 			message_write_stat_request(&digests[asked], false, &message);
-			rpc_flight_start(flight, op, stat_method, &message, ignore_reply,
-					 &out[asked]);
+			rpc_flight_start_unary(flight, op, stat_method, &message, ignore_reply,
+					       &out[asked]);
 			asked++;
 		}
 		rc = rpc_flight_next(flight, op, true, &done, &any, err);

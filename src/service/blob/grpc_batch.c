@@ -7,6 +7,7 @@
  * answers say that all of it is new, asking costs more than it saves, and only one blob in sixteen
  * is asked for until one is known again. What comes twice in one batch is sent once.
  */
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,7 @@ enum {
 	MESSAGE_MAX = 3 << 20, /* content of one message: peers take 4 MiB */
 	TAKE_UP_EVERY = 32,    /* calls started between looks at what came back */
 	ENDING_MAX = 16,       /* streams whose end the server has not acknowledged yet */
-	SENT_MAX = 1 << 20,    /* digests remembered */
+	SEEN_MAX = 1 << 20,    /* digests remembered */
 	ALL_NEW_AFTER = 64,    /* answers of "unknown" in a row */
 	ASK_ONE_IN = 16,
 };
@@ -54,11 +55,12 @@ struct grpc_batch {
 	struct rpc_channel *channel;
 	atomic_uint unknown_in_a_row;
 	atomic_uint not_asked;
+	pthread_mutex_t seen_lock;
+	struct hashmap seen; /* under it: digests that this batch met, and whether they were sent */
 	/* Of the adding thread: */
 	struct rpc_flight *flight;
 	size_t flight_bytes;
 	unsigned since_taken_up;
-	struct hashmap sent; /* digests of blobs */
 	/* Chunks of the blob at hand, while it may have one message. */
 	struct grpc_encoded **held;
 	size_t held_count, held_room;
@@ -94,6 +96,23 @@ static void drop_held(struct grpc_batch *grpc)
 	grpc->held_bytes = 0;
 }
 
+/* ---- What this batch met already: values of the map ---- */
+
+static char seen_encoded, seen_sent;
+
+/* Was this digest met before? A later mark replaces an earlier one. */
+static bool see(struct grpc_batch *grpc, const struct digest *digest, char *mark)
+{
+	const char *before;
+
+	pthread_mutex_lock(&grpc->seen_lock);
+	before = hashmap_get(&grpc->seen, digest->bytes);
+	if ((before || grpc->seen.count < SEEN_MAX) && before != &seen_sent)
+		hashmap_put(&grpc->seen, digest->bytes, mark);
+	pthread_mutex_unlock(&grpc->seen_lock);
+	return mark == &seen_sent ? before == &seen_sent : before != NULL;
+}
+
 /* ---- encode ---- */
 
 static bool worth_asking(struct grpc_batch *grpc)
@@ -105,7 +124,7 @@ static bool worth_asking(struct grpc_batch *grpc)
 }
 
 static enum rc ask(struct grpc_batch *grpc, const struct op *op, const struct digest *digest,
-		   bool *known, struct err *err)
+		   bool ours, bool *known, struct err *err)
 {
 	struct blob_chunk_list list;
 	enum rc rc = blob_grpc_stat(grpc->channel, op, digest, &list, err);
@@ -115,9 +134,9 @@ static enum rc ask(struct grpc_batch *grpc, const struct op *op, const struct di
 		blob_chunk_list_release(&list);
 	if (rc != RC_OK && rc != RC_NOT_FOUND)
 		return rc;
-	if (*known)
+	if (*known && !ours)
 		atomic_store(&grpc->unknown_in_a_row, 0);
-	else
+	else if (!*known)
 		atomic_fetch_add(&grpc->unknown_in_a_row, 1);
 	return RC_OK;
 }
@@ -134,8 +153,13 @@ static enum rc batch_encode(struct blob_batch *batch, const struct op *op, struc
 	made->encoded.cost = sizeof(*made) + chunk.len;
 	/* A larger chunk is likely to be one of many. The blob has to be sent whole unless the
 	 * server has all of it, which nobody knows before its end. */
-	if (chunk.len < CHUNK_MIN && worth_asking(grpc))
-		rc = ask(grpc, op, &made->encoded.digest, &made->encoded.known, err);
+	if (chunk.len < CHUNK_MIN) {
+		/* That the server has what came from here says nothing of the rest. */
+		bool ours = see(grpc, &made->encoded.digest, &seen_encoded);
+
+		if (worth_asking(grpc))
+			rc = ask(grpc, op, &made->encoded.digest, ours, &made->encoded.known, err);
+	}
 	if (rc == RC_OK && !buf_try_reserve(&made->message, chunk.len + MESSAGE_BLOB_CHUNK_HEAD))
 		rc = err_set(err, RC_NO_MEMORY, "no memory for a chunk");
 	if (rc != RC_OK) {
@@ -240,7 +264,7 @@ static enum rc put_small(struct grpc_batch *grpc, const struct op *op, const str
 	put->bytes = message.len;
 	drop_held(grpc);
 	grpc->flight_bytes += put->bytes;
-	rpc_flight_start(grpc->flight, op, put_method, &message, small_reply, put);
+	rpc_flight_start_unary(grpc->flight, op, put_method, &message, small_reply, put);
 	buf_release(&message);
 	if (++grpc->since_taken_up < TAKE_UP_EVERY && grpc->flight_bytes < IN_FLIGHT_BYTES &&
 	    rpc_flight_count(grpc->flight) < IN_FLIGHT)
@@ -335,14 +359,6 @@ static enum rc batch_add_chunk(struct blob_batch *batch, const struct op *op,
 	return grpc->stream || grpc->held_bytes > MESSAGE_MAX ? send_held(grpc, op, err) : RC_OK;
 }
 
-/* Was it sent before? Remembers it if not. */
-static bool sent_before(struct grpc_batch *grpc, const struct digest *digest)
-{
-	if (grpc->sent.count >= SENT_MAX)
-		return hashmap_get(&grpc->sent, digest->bytes) != NULL;
-	return hashmap_put(&grpc->sent, digest->bytes, grpc) != NULL;
-}
-
 static enum rc batch_add_blob(struct blob_batch *batch, const struct op *op,
 			      const struct digest *digest, uint64_t size,
 			      const struct blob_chunk *chunks, size_t count, struct err *err)
@@ -355,7 +371,7 @@ static enum rc batch_add_blob(struct blob_batch *batch, const struct op *op,
 	(void)size;
 	if (grpc->stream)
 		return end_stream(grpc, op, digest, err);
-	if (sent_before(grpc, digest) || known) {
+	if (see(grpc, digest, &seen_sent) || known) {
 		drop_held(grpc);
 		return RC_OK;
 	}
@@ -387,7 +403,8 @@ static void batch_free(struct blob_batch *batch)
 	while (rpc_flight_count(grpc->flight) > 0)
 		(void)!drain(grpc, &op_none, 0, 0, NULL);
 	rpc_flight_free(grpc->flight);
-	hashmap_release(&grpc->sent);
+	hashmap_release(&grpc->seen);
+	pthread_mutex_destroy(&grpc->seen_lock);
 	rpc_channel_unref(grpc->channel);
 	free(grpc);
 }
@@ -408,6 +425,7 @@ struct blob_batch *blob_grpc_batch_new(struct rpc_channel *channel)
 	blob_batch_init(&grpc->batch, &batch_ops);
 	grpc->channel = rpc_channel_ref(channel);
 	grpc->flight = rpc_flight_new(channel);
-	hashmap_init(&grpc->sent, DIGEST_SIZE);
+	pthread_mutex_init(&grpc->seen_lock, NULL);
+	hashmap_init(&grpc->seen, DIGEST_SIZE);
 	return &grpc->batch;
 }
