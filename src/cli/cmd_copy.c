@@ -169,6 +169,21 @@ static enum rc open_store(const char *address, struct services *out, struct err 
 	return store_open(&(struct store_addresses){ .store = address }, out, err);
 }
 
+/* A binary cache keeps no blobs and directories: what is asked of it comes to `to` by that. */
+static enum rc open_source(const char *address, const struct services *to, struct services *out,
+			   struct err *err)
+{
+	static const char *const caches[] = { "nix+http:", "nix+https:", "http:", "https:" };
+
+	for (size_t i = 0; i < ARRAY_LEN(caches); i++) {
+		if (strncmp(address, caches[i], strlen(caches[i])) == 0) {
+			*out = services_ref(to);
+			return store_add_upstream(address, out, err);
+		}
+	}
+	return open_store(address, out, err);
+}
+
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)
 {
 	const struct options *options = values;
@@ -180,9 +195,9 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 	if (argc == 0 && !options->closure)
 		return err_set(err, RC_INVALID,
 			       "which paths? Name them, or a list of them by --closure");
-	rc = open_store(options->from, &copying.from, err);
+	rc = open_store(options->to, &copying.to, err);
 	if (rc == RC_OK)
-		rc = open_store(options->to, &copying.to, err);
+		rc = open_source(options->from, &copying.to, &copying.from, err);
 	if (rc == RC_OK)
 		rc = add_everything(&copying, options, argc, argv, err);
 	if (rc == RC_OK)

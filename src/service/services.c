@@ -1,6 +1,21 @@
 /* The bundle of services. */
 #include "service/services.h"
 
+struct services services_ref(const struct services *services)
+{
+	struct services out = *services;
+
+	if (out.blobs)
+		blob_service_ref(out.blobs);
+	if (out.directories)
+		directory_service_ref(out.directories);
+	if (out.path_infos)
+		path_info_service_ref(out.path_infos);
+	if (out.nar_facts)
+		nar_facts_store_ref(out.nar_facts);
+	return out;
+}
+
 void services_release(struct services *services)
 {
 	blob_service_unref(services->blobs);

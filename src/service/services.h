@@ -18,6 +18,8 @@ struct services {
 	struct scratch_store *scratch;
 };
 
+/* New references to all that there is. */
+struct services services_ref(const struct services *services);
 void services_release(struct services *services); /* unrefs all, clears */
 
 #endif
