@@ -237,20 +237,30 @@ static enum rc check_pages(struct local_index *index, struct err *err)
 			   index->path);
 }
 
-static enum rc open_tables(struct local_index *index, bool create, struct err *err)
+/* Makes those from `made` on, where they are not there. */
+static int try_tables(struct local_index *index, enum local_table made)
 {
 	MDB_txn *txn;
-	int rc = mdb_txn_begin(index->env, NULL, create ? 0 : MDB_RDONLY, &txn);
+	int rc = mdb_txn_begin(index->env, NULL, made < LOCAL_TABLES_ ? 0 : MDB_RDONLY, &txn);
 
-	for (int i = 0; rc == 0 && i < LOCAL_TABLES_; i++) {
-		rc = mdb_dbi_open(txn, table_names[i], create ? MDB_CREATE : 0, &index->tables[i]);
-		if (rc == MDB_NOTFOUND)
+	for (enum local_table i = 0; rc == 0 && i < LOCAL_TABLES_; i++) {
+		rc = mdb_dbi_open(txn, table_names[i], i >= made ? MDB_CREATE : 0,
+				  &index->tables[i]);
+		if (rc == MDB_NOTFOUND && i < LOCAL_TABLE_LAYOUTS)
 			rc = MDB_CORRUPTED;
 		if (rc != 0)
 			mdb_txn_abort(txn);
 	}
-	if (rc == 0)
-		rc = mdb_txn_commit(txn);
+	return rc == 0 ? mdb_txn_commit(txn) : rc;
+}
+
+static enum rc open_tables(struct local_index *index, bool create, struct err *err)
+{
+	int rc = try_tables(index, create ? (enum local_table)0 : LOCAL_TABLES_);
+
+	/* Tables of scratch may be missing: an index of an earlier castor. */
+	if (rc == MDB_NOTFOUND)
+		rc = try_tables(index, LOCAL_TABLE_LAYOUTS);
 	return index_error(index, rc, err);
 }
 
