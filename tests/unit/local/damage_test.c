@@ -7,8 +7,12 @@
  */
 #include "store_fixture.h"
 
+#include "service/scratch/scratch_store.h"
+
 #include <fcntl.h>
 #include <sys/wait.h>
+
+#include <lmdb.h>
 
 enum { SMALL_BLOBS = 600, PATHS = 40 };
 
@@ -366,6 +370,45 @@ static void test_versions(void **state)
 	fixture_remove(dir);
 }
 
+/* An index of a castor that knew no scratch gets its tables. */
+static void test_no_scratch(void **state)
+{
+	char *dir = fixture_dir(), *path = mem_printf("%s/index.mdb", dir);
+	struct digest key = digest_of(view_of_string("key"));
+	struct buf out CLEANUP(buf_release) = BUF_INIT;
+	struct scratch_store *scratch;
+	struct local_store *store;
+	struct err err = ERR_INIT;
+	MDB_env *env;
+	MDB_txn *txn;
+	MDB_dbi dbi;
+
+	(void)state;
+	fill(dir, NULL);
+	assert_int_equal(mdb_env_create(&env), 0);
+	assert_int_equal(mdb_env_set_maxdbs(env, 2), 0);
+	assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
+	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+	assert_int_equal(mdb_dbi_open(txn, "nar-layouts", 0, &dbi), 0);
+	assert_int_equal(mdb_drop(txn, dbi, 1), 0);
+	assert_int_equal(mdb_dbi_open(txn, "pending-uploads", 0, &dbi), 0);
+	assert_int_equal(mdb_drop(txn, dbi, 1), 0);
+	assert_int_equal(mdb_txn_commit(txn), 0);
+	mdb_env_close(env);
+
+	assert_ok(local_store_open(dir, NULL, &store, &err), &err);
+	scratch = scratch_local_new(store);
+	assert_ok(scratch_store_put(scratch, &op_none, SCRATCH_NAR_LAYOUTS, &key,
+				    view_of_string("value"), &err),
+		  &err);
+	assert_ok(scratch_store_get(scratch, &op_none, SCRATCH_NAR_LAYOUTS, &key, &out, &err),
+		  &err);
+	scratch_store_unref(scratch);
+	local_store_unref(store);
+	free(path);
+	fixture_remove(dir);
+}
+
 /* What is not wished for stays as it is; what is must be so. */
 static void test_wishes(void **state)
 {
@@ -430,6 +473,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_versions),
 		cmocka_unit_test(test_policies),
 		cmocka_unit_test(test_wishes),
+		cmocka_unit_test(test_no_scratch),
 	};
 
 	if (argc == 3)
