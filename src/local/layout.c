@@ -325,9 +325,10 @@ enum rc local_layout_check_policy(const struct local_layout *layout,
 		what = "raw-files";
 	if (!what)
 		return RC_OK;
-	return err_set(err, RC_FAILED_PRECONDITION,
-		       "store %s was made with another policy of %s (its file `format` tells which)",
-		       layout->dir, what);
+	return err_set(
+		err, RC_FAILED_PRECONDITION,
+		"store %s was made with another policy of %s (its file `format` tells which)",
+		layout->dir, what);
 }
 
 static enum rc read_format(struct local_layout *layout, struct err *err)
