@@ -2,6 +2,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -164,6 +165,8 @@ static void *accept_all(void *context)
 
 		if (fd < 0 || at == CONNECTIONS_MAX)
 			return NULL;
+		/* A head and its body are two sends: they would wait for an acknowledgement. */
+		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 		server->connections[at] = (struct connection){ .server = server, .fd = fd };
 		atomic_store(&server->connected, at + 1);
 		server->connections[at].thread =
