@@ -114,6 +114,12 @@ struct castor_addresses {
 CASTOR_API enum castor_rc castor_store_open(const struct castor_addresses *addresses,
 					    struct castor_store **out,
 					    struct castor_error *error) CASTOR_MUST_USE;
+/* Puts another store, or a Nix binary cache ("https://…?trusted-public-keys=…"), behind an open one: what
+ * the store does not have is looked for there. What comes from a cache is kept in the store, what
+ * comes from another store is not. Before the store is used by another thread. castor(1) tells more of
+ * such addresses. */
+CASTOR_API enum castor_rc castor_store_add_upstream(struct castor_store *store, const char *address,
+						    struct castor_error *error) CASTOR_MUST_USE;
 /* NULL is fine. */
 CASTOR_API void castor_store_close(struct castor_store *store);
 
@@ -242,6 +248,7 @@ struct castor_import_options {
 	size_t memory;    /* bytes of content in flight at most; 0: 64 MiB */
 	castor_import_progress_fn *progress; /* NULL: none */
 	void *progress_context;
+	int references; /* 1: finds the store paths that it refers to; reads every file */
 	uint64_t reserved[4];
 };
 
@@ -255,6 +262,22 @@ CASTOR_API enum castor_rc
 castor_import(struct castor_store *store, const struct castor_op *op, const char *path,
 	      const struct castor_import_options *options, struct castor_path_info **out,
 	      struct castor_import_progress *stats, struct castor_error *error) CASTOR_MUST_USE;
+
+/* Fills bytes with up to `length`; *got 0: the end. Anything but CASTOR_OK ends the call with that
+ * outcome. */
+typedef enum castor_rc castor_source_fn(void *context, void *bytes, size_t length, size_t *got);
+/* Imports one NAR, with the store path of its content and that name, and without references. `source`
+ * is called by another thread, one call at a time, until this returns. out may be NULL.
+ * CASTOR_INVALID: it is no NAR, it ends early, or something follows it. */
+CASTOR_API enum castor_rc castor_nar_import(struct castor_store *store, const struct castor_op *op,
+					    castor_source_fn *source, void *context,
+					    const char *name, struct castor_path_info **out,
+					    struct castor_error *error) CASTOR_MUST_USE;
+/* The same of a tar archive, compressed or not, that is read from a descriptor. CASTOR_INVALID: no such
+ * archive, or one with paths that lead out of it; CASTOR_UNSUPPORTED: devices and fifos. */
+CASTOR_API enum castor_rc castor_tar_import(struct castor_store *store, const struct castor_op *op,
+					    int fd, const char *name, struct castor_path_info **out,
+					    struct castor_error *error) CASTOR_MUST_USE;
 
 /* ---- Out ---- */
 

@@ -149,6 +149,15 @@ enum castor_rc castor_store_open(const struct castor_addresses *addresses,
 	return lib_result(rc, &err, error);
 }
 
+enum castor_rc castor_store_add_upstream(struct castor_store *store, const char *address,
+					 struct castor_error *error)
+{
+	struct err err = ERR_INIT;
+	enum rc rc = store_add_upstream(address, &store->services, &err);
+
+	return lib_result(rc, &err, error);
+}
+
 void castor_store_close(struct castor_store *store)
 {
 	if (!store)

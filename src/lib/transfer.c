@@ -1,8 +1,10 @@
-/* Trees in, trees and NARs out. */
+/* Trees, NARs and tar archives in, trees and NARs out. */
 #include "lib/lib.h"
 
 #include "transfer/lookup.h"
 #include "transfer/nar.h"
+#include "transfer/publish.h"
+#include "transfer/tar.h"
 #include "transfer/tree_in.h"
 #include "transfer/tree_out.h"
 
@@ -45,6 +47,7 @@ enum castor_rc castor_import(struct castor_store *store, const struct castor_op 
 		copy = *options;
 	inner.name = copy.name;
 	inner.no_cache = copy.no_cache != 0;
+	inner.references = copy.references != 0;
 	inner.threads = copy.threads;
 	inner.memory = copy.memory;
 	inner.progress = copy.progress ? hand_on_progress : NULL;
@@ -56,6 +59,84 @@ enum castor_rc castor_import(struct castor_store *store, const struct castor_op 
 		*out = lib_path_info_new(&info);
 	return lib_result(rc, &err, error);
 }
+
+/* ---- Archives ---- */
+
+struct public_source {
+	castor_source_fn *source;
+	void *context;
+};
+
+static enum rc take_bytes(void *context, void *out, size_t len, size_t *got, struct err *err)
+{
+	const struct public_source *source = context;
+	enum rc rc;
+
+	*got = 0;
+	rc = lib_rc_from(source->source(source->context, out, len, got));
+	if (rc == RC_OK && *got > len)
+		rc = RC_INVALID;
+	if (rc == RC_OK)
+		return RC_OK;
+	*got = 0;
+	return err_set(err, rc, "the source of the NAR ended it");
+}
+
+/* The root is given up. */
+static enum castor_rc publish_archive(struct castor_store *store, const struct op *op, enum rc rc,
+				      struct node *root, const struct nar_facts *facts,
+				      const char *name, struct castor_path_info **out,
+				      struct err *err, struct castor_error *error)
+{
+	struct path_info info AUTO_PATH_INFO = { 0 };
+
+	if (rc == RC_OK)
+		rc = publish_recursive(&store->services, op, root, facts, name, &info, err);
+	node_release(root);
+	if (rc == RC_OK && out)
+		*out = lib_path_info_new(&info);
+	return lib_result(rc, err, error);
+}
+
+enum castor_rc castor_nar_import(struct castor_store *store, const struct castor_op *op,
+				 castor_source_fn *source, void *context, const char *name,
+				 struct castor_path_info **out, struct castor_error *error)
+{
+	struct public_source public_source = { source, context };
+	struct nar_facts facts = { 0 };
+	struct node root = { 0 };
+	struct op inner = lib_op(op);
+	struct err err = ERR_INIT;
+	enum rc rc = store_path_check_name(view_of_string(name), &err);
+
+	if (out)
+		*out = NULL;
+	if (rc == RC_OK)
+		rc = nar_import(&store->services, &inner, take_bytes, &public_source, &root, &facts,
+				&err);
+	return publish_archive(store, &inner, rc, &root, &facts, name, out, &err, error);
+}
+
+enum castor_rc castor_tar_import(struct castor_store *store, const struct castor_op *op, int fd,
+				 const char *name, struct castor_path_info **out,
+				 struct castor_error *error)
+{
+	struct nar_facts facts = { 0 };
+	struct node root = { 0 };
+	struct op inner = lib_op(op);
+	struct err err = ERR_INIT;
+	enum rc rc = store_path_check_name(view_of_string(name), &err);
+
+	if (out)
+		*out = NULL;
+	if (rc == RC_OK)
+		rc = tar_import(&store->services, &inner, fd, &root, &err);
+	if (rc == RC_OK)
+		rc = nar_facts_of(&store->services, &inner, &root, &facts, &err);
+	return publish_archive(store, &inner, rc, &root, &facts, name, out, &err, error);
+}
+
+/* ---- Out ---- */
 
 enum castor_rc castor_export(struct castor_store *store, const struct castor_op *op,
 			     const char *path, const char *destination, struct castor_error *error)

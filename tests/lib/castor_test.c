@@ -332,6 +332,119 @@ static void nars(void **state)
 	expect(CASTOR_NO_SPACE, castor_nar_dump(fixture->store, NULL, path, take, &some, &error));
 }
 
+struct archive {
+	char bytes[4096];
+	size_t length, at;
+	enum castor_rc fail; /* instead of the end */
+};
+
+static enum castor_rc collect(void *context, const void *bytes, size_t length)
+{
+	struct archive *archive = context;
+
+	assert_true(length <= sizeof(archive->bytes) - archive->length);
+	memcpy(archive->bytes + archive->length, bytes, length);
+	archive->length += length;
+	return CASTOR_OK;
+}
+
+static enum castor_rc give(void *context, void *bytes, size_t length, size_t *got)
+{
+	struct archive *archive = context;
+	size_t left = archive->length - archive->at;
+
+	if (left == 0 && archive->fail != CASTOR_OK)
+		return archive->fail;
+	*got = left < 100 ? left : 100;
+	assert_true(*got <= length);
+	memcpy(bytes, archive->bytes + archive->at, *got);
+	archive->at += *got;
+	return CASTOR_OK;
+}
+
+static void nars_come_in(void **state)
+{
+	const struct fixture *fixture = *state;
+	const struct castor_addresses memory = { .store = "memory:" };
+	struct archive archive = { .length = 0 };
+	struct castor_path_info *info;
+	struct castor_store *store;
+	char path[512];
+
+	path_below(fixture, "", path);
+	must(castor_nar_dump(fixture->store, NULL, path, collect, &archive, &error));
+	must(castor_store_open(&memory, &store, &error));
+	must(castor_nar_import(store, NULL, give, &archive, "tree", &info, &error));
+	assert_string_equal(castor_path_info_path(info), path);
+	castor_path_info_free(info);
+	archive.at = 0;
+	archive.length--;
+	expect(CASTOR_INVALID,
+	       castor_nar_import(store, NULL, give, &archive, "tree", NULL, &error));
+	archive.at = 0;
+	archive.fail = CASTOR_UNAVAILABLE;
+	expect(CASTOR_UNAVAILABLE,
+	       castor_nar_import(store, NULL, give, &archive, "tree", NULL, &error));
+	expect(CASTOR_INVALID, castor_nar_import(store, NULL, give, &archive, "a/b", NULL, &error));
+	castor_store_close(store);
+}
+
+static void tars_come_in(void **state)
+{
+	const struct fixture *fixture = *state;
+	struct castor_path_info *info;
+	char path[160];
+	int fd;
+
+	run("cd '%s' && tar cJf ../tree.tar.xz --format=pax .", fixture->tree);
+	snprintf(path, sizeof(path), "%s/tree.tar.xz", fixture->dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	assert_true(fd >= 0);
+	must(castor_tar_import(fixture->store, NULL, fd, "tree", &info, &error));
+	close(fd);
+	assert_string_equal(castor_path_info_path(info), castor_path_info_path(fixture->info));
+	castor_path_info_free(info);
+	fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	expect(CASTOR_INVALID, castor_tar_import(fixture->store, NULL, fd, "a/b", NULL, &error));
+	close(fd);
+}
+
+static void references_and_upstreams(void **state)
+{
+	const struct fixture *fixture = *state;
+	const struct castor_addresses memory = { .store = "memory:" };
+	const struct castor_import_options scan = { .references = 1 };
+	struct castor_path_info *info;
+	struct castor_store *store;
+	char command[700];
+
+	snprintf(command, sizeof(command), "echo 'see %s' >'%s/note'",
+		 castor_path_info_path(fixture->info), fixture->dir);
+	assert_int_equal(system(command), 0);
+	snprintf(command, sizeof(command), "%s/note", fixture->dir);
+	must(castor_import(fixture->store, NULL, command, &scan, &info, NULL, &error));
+	assert_int_equal(castor_path_info_reference_count(info), 1);
+	assert_string_equal(castor_path_info_reference(info, 0),
+			    castor_path_info_path(fixture->info));
+	castor_path_info_free(info);
+
+	/* Another store on disk behind one in memory. */
+	snprintf(command, sizeof(command), "local://%s/behind", fixture->dir);
+	must(castor_store_open(&(struct castor_addresses){ .store = command }, &store, &error));
+	must(castor_import(store, NULL, fixture->tree, NULL, NULL, NULL, &error));
+	castor_store_close(store);
+	must(castor_store_open(&memory, &store, &error));
+	expect(CASTOR_NOT_FOUND,
+	       castor_path_info_get(store, NULL, castor_path_info_path(fixture->info), &info,
+				    &error));
+	expect(CASTOR_INVALID, castor_store_add_upstream(store, "odd://x", &error));
+	must(castor_store_add_upstream(store, command, &error));
+	must(castor_path_info_get(store, NULL, castor_path_info_path(fixture->info), &info,
+				  &error));
+	castor_path_info_free(info);
+	castor_store_close(store);
+}
+
 /* What is open stays good when the store is closed. */
 static void objects_outlive_the_store(void **state)
 {
@@ -417,6 +530,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(imports, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(exports, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nars, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(nars_come_in, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(tars_come_in, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(references_and_upstreams, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(objects_outlive_the_store, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(mounts, set_up, tear_down),
 	};
