@@ -278,7 +278,7 @@ enum rc virtqueue_pop(struct virtqueue *queue, struct virtqueue_chain *out, stru
 {
 	if (queue->broken)
 		return err_set(err, RC_INVALID, "the queue is broken");
-	uint16_t idx = load16(available_idx(queue), __ATOMIC_ACQUIRE);
+	uint16_t idx = load16(available_idx(queue), __ATOMIC_SEQ_CST);
 	uint16_t waiting = (uint16_t)(idx - queue->next_available);
 	if (waiting == 0)
 		return RC_NOT_FOUND;
@@ -328,18 +328,16 @@ void virtqueue_push(struct virtqueue *queue, uint16_t head, uint32_t written)
 	__atomic_store_n(&element[0], htole32(head), __ATOMIC_RELAXED);
 	__atomic_store_n(&element[1], htole32(written), __ATOMIC_RELAXED);
 	queue->next_used++;
-	store16(used_idx(queue), queue->next_used, __ATOMIC_RELEASE);
+	store16(used_idx(queue), queue->next_used, __ATOMIC_SEQ_CST);
 }
 
 bool virtqueue_wants_interrupt(struct virtqueue *queue)
 {
-	/* The driver first says what it wants, then looks at the ring; we do it the other way round. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!(queue->config.features & VIRTQUEUE_EVENT_INDEX))
-		return !(load16(queue->available, __ATOMIC_RELAXED) & AVAILABLE_NO_INTERRUPT);
+		return !(load16(queue->available, __ATOMIC_SEQ_CST) & AVAILABLE_NO_INTERRUPT);
 	uint16_t before = queue->told_used;
 	bool told = queue->told;
-	uint16_t event = load16(used_event(queue), __ATOMIC_RELAXED);
+	uint16_t event = load16(used_event(queue), __ATOMIC_SEQ_CST);
 	queue->told_used = queue->next_used;
 	queue->told = true;
 	/* Did next_used pass the event since the last look? */
@@ -352,9 +350,8 @@ void virtqueue_set_kicks(struct virtqueue *queue, bool wanted)
 	if (queue->broken)
 		return;
 	if (!(queue->config.features & VIRTQUEUE_EVENT_INDEX))
-		store16(queue->used, wanted ? 0 : USED_NO_NOTIFY, __ATOMIC_RELAXED);
+		store16(queue->used, wanted ? 0 : USED_NO_NOTIFY, __ATOMIC_SEQ_CST);
 	else if (wanted)
-		store16(avail_event(queue), queue->next_available, __ATOMIC_RELAXED);
+		store16(avail_event(queue), queue->next_available, __ATOMIC_SEQ_CST);
 	/* Else the event stays where it was, behind what the driver adds. */
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }

@@ -272,7 +272,7 @@ void vu_offer(struct vu_ring *ring, uint16_t head)
 {
 	ring->available[2 + ring->next_available % ring->size] = head;
 	ring->next_available++;
-	__atomic_store_n(&ring->available[1], ring->next_available, __ATOMIC_RELEASE);
+	__atomic_store_n(&ring->available[1], ring->next_available, __ATOMIC_SEQ_CST);
 }
 
 void vu_kick_always(struct vu_ring *ring)
@@ -283,15 +283,14 @@ void vu_kick_always(struct vu_ring *ring)
 
 void vu_kick(struct vu_ring *ring)
 {
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (ring->event_index) {
-		uint16_t event = __atomic_load_n(&ring->used[2 + ring->size * 4], __ATOMIC_RELAXED);
+		uint16_t event = __atomic_load_n(&ring->used[2 + ring->size * 4], __ATOMIC_SEQ_CST);
 		uint16_t before = ring->told_available;
 		ring->told_available = ring->next_available;
 		if ((uint16_t)(ring->next_available - event - 1) >=
 		    (uint16_t)(ring->next_available - before))
 			return;
-	} else if (__atomic_load_n(&ring->used[0], __ATOMIC_RELAXED) & 1) {
+	} else if (__atomic_load_n(&ring->used[0], __ATOMIC_SEQ_CST) & 1) {
 		return;
 	}
 	vu_kick_always(ring);
@@ -299,7 +298,7 @@ void vu_kick(struct vu_ring *ring)
 
 bool vu_poll_used(struct vu_ring *ring, struct vu_used *out)
 {
-	if (__atomic_load_n(&ring->used[1], __ATOMIC_ACQUIRE) == ring->seen_used)
+	if (__atomic_load_n(&ring->used[1], __ATOMIC_SEQ_CST) == ring->seen_used)
 		return false;
 	const uint8_t *elements = (const uint8_t *)(ring->used + 2);
 	memcpy(out, elements + (size_t)(ring->seen_used % ring->size) * sizeof(*out), sizeof(*out));
@@ -313,8 +312,8 @@ bool vu_wait_used(struct vu_ring *ring, struct vu_used *out, int milliseconds)
 		struct pollfd poller = { .fd = ring->call, .events = POLLIN };
 		uint64_t count;
 		/* Asks for an interrupt, then looks again, as a driver does. */
-		ring->available[2 + ring->size] = ring->seen_used;
-		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		__atomic_store_n(&ring->available[2 + ring->size], ring->seen_used,
+				 __ATOMIC_SEQ_CST);
 		if (vu_poll_used(ring, out))
 			return true;
 		if (poll(&poller, 1, milliseconds) != 1)
