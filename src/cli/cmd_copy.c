@@ -1,172 +1,125 @@
-/* castor copy: store paths, with all that they refer to, from one store to another. */
-#include <fcntl.h>
-#include <jansson.h>
+/* castor copy: store paths, with all that they refer to, from one store to another, or from the disk on
+ * which nix keeps them. */
+#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/file.h"
 #include "base/mem.h"
-#include "base/text.h"
 #include "cli/cli.h"
+#include "cli/closure_file.h"
+#include "cli/json.h"
 #include "cli/progress.h"
 #include "transfer/copy.h"
-
-enum { CLOSURE_FILE_MAX = 256 << 20 };
+#include "transfer/ingest.h"
 
 struct options {
-	const char *from, *to, *closure;
+	const char *from, *to, *closure, *root;
 };
 
 static const struct cli_option option_table[] = {
-	{ "from", 0, CLI_STRING, "URL", "the store to copy from", offsetof(struct options, from),
-	  NULL },
-	{ "to", 0, CLI_STRING, "URL", "the store to copy to", offsetof(struct options, to), NULL },
+	{ "from", 0, CLI_STRING, "URL", "the store to copy from (without it: the disk)",
+	  offsetof(struct options, from), NULL },
+	{ "to", 0, CLI_STRING, "URL",
+	  "the store to copy to (default: --store and what stands for it)",
+	  offsetof(struct options, to), NULL },
 	{ "closure", 0, CLI_STRING, "FILE",
-	  "copy also the paths that this JSON file lists, as `nix path-info --json` and "
+	  "copy the paths that this JSON file lists, as `nix path-info --json` and "
 	  "exportReferencesGraph write it (-: standard input)",
 	  offsetof(struct options, closure), NULL },
+	{ "root", 0, CLI_STRING, "DIR", "on the disk, the paths lie below DIR/nix/store",
+	  offsetof(struct options, root), NULL },
 	{ NULL },
 };
 
 struct copying {
 	struct cli *cli;
-	struct services from, to;
+	struct services from;
+	const struct services *to; /* the command's */
 	struct copy_closure closure;
 	struct copy_stats stats;
 	struct progress progress;
+	struct json json;
+	struct buf text;
 };
 
-static enum rc add_text(struct copying *copying, const char *text, struct err *err)
-{
-	struct store_path path;
-	enum rc rc = store_path_parse(view_of_string(text), &path, err);
+/* ---- What is printed ---- */
 
-	if (rc != RC_OK)
-		return rc;
-	rc = copy_closure_add(&copying->closure, &copying->from, &copying->to, &copying->cli->op,
-			      &path, err);
+/* A path is there: its line, or its part of the JSON. */
+static enum rc print_path(struct copying *copying, const struct path_info *info, bool there,
+			  struct err *err)
+{
+	char path[STORE_PATH_ABSOLUTE_MAX + 2];
+	enum rc rc;
+
+	store_path_absolute(&info->path, path);
+	progress_clear(&copying->progress);
+	if (!copying->cli->json) {
+		strcat(path, "\n");
+		rc = cli_write(copying->cli, view_of_string(path), err);
+		/* Whoever reads along may use a path at once. */
+		return rc == RC_OK ? cli_flush(copying->cli, err) : rc;
+	}
+	json_begin_object(&copying->json);
+	json_key(&copying->json, "path");
+	json_string(&copying->json, path);
+	json_key(&copying->json, "narSize");
+	json_u64(&copying->json, info->nar_size);
+	json_key(&copying->json, "copied");
+	json_bool(&copying->json, !there);
+	json_end_object(&copying->json);
+	return RC_OK;
+}
+
+/* ---- From another store ---- */
+
+static enum rc add_path(struct copying *copying, const struct store_path *path, struct err *err)
+{
+	char text[STORE_PATH_ABSOLUTE_MAX + 1];
+	enum rc rc = copy_closure_add(&copying->closure, &copying->from, copying->to,
+				      &copying->cli->op, path, err);
+
+	store_path_absolute(path, text);
 	return rc == RC_NOT_FOUND && !err->message[0]
 		       ? err_set(err, rc, "%s: not in the store to copy from", text)
 		       : rc;
 }
 
-/* ---- Closure files ---- */
-
-static enum rc read_json(const char *name, json_t **out, struct err *err)
-{
-	struct buf text CLEANUP(buf_release) = BUF_INIT;
-	json_error_t error;
-	enum rc rc = RC_OK;
-
-	if (strcmp(name, "-") == 0) {
-		size_t got = 1;
-
-		while (rc == RC_OK && got > 0) {
-			if (text.len > CLOSURE_FILE_MAX)
-				return err_set(err, RC_TOO_LARGE,
-					       "standard input is larger than a closure can be");
-			buf_reserve(&text, 1 << 16);
-			rc = file_read_full(STDIN_FILENO, text.ptr + text.len, 1 << 16, &got,
-					    "standard input", err);
-			text.len += got;
-		}
-	} else {
-		rc = file_read_path(AT_FDCWD, name, CLOSURE_FILE_MAX, &text, err);
-	}
-	if (rc != RC_OK)
-		return rc;
-	*out = json_loadb((const char *)text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
-	if (!*out)
-		return err_set(err, RC_INVALID, "%s: line %d: %s", name, error.line, error.text);
-	return RC_OK;
-}
-
-/* {"closure": [{"path": …}, …]}, such an array itself, or an object keyed by path, as newer nix writes it. */
-static enum rc add_listed(struct copying *copying, const char *name, json_t *root, struct err *err)
-{
-	json_t *closure = json_object_get(root, "closure");
-	const char *key;
-	json_t *value;
-	size_t i;
-	enum rc rc = RC_OK;
-
-	if (!closure)
-		closure = root;
-	if (json_is_object(closure)) {
-		json_object_foreach(closure, key, value)
-		{
-			if (rc == RC_OK)
-				rc = add_text(copying, key, err);
-		}
-		return rc;
-	}
-	if (!json_is_array(closure))
-		return err_set(err, RC_INVALID, "%s: no \"closure\" in it", name);
-	json_array_foreach(closure, i, value)
-	{
-		const char *path = json_string_value(json_object_get(value, "path"));
-
-		if (!path)
-			return err_set(err, RC_INVALID,
-				       "%s: element %zu of the closure has no path", name, i);
-		rc = add_text(copying, path, err);
-		if (rc != RC_OK)
-			return rc;
-	}
-	return RC_OK;
-}
-
-static enum rc add_file(struct copying *copying, const char *name, struct err *err)
-{
-	json_t *root;
-	enum rc rc = read_json(name, &root, err);
-
-	if (rc != RC_OK)
-		return rc;
-	rc = add_listed(copying, name, root, err);
-	json_decref(root);
-	return rc;
-}
-
-/* ---- The command ---- */
-
 static enum rc add_everything(struct copying *copying, const struct options *options, int argc,
 			      char **argv, struct err *err)
 {
+	struct closure_file file CLEANUP(closure_file_release) = { 0 };
 	enum rc rc = RC_OK;
 
-	for (int i = 0; rc == RC_OK && i < argc; i++)
-		rc = add_text(copying, argv[i], err);
+	for (int i = 0; rc == RC_OK && i < argc; i++) {
+		struct store_path path;
+
+		rc = store_path_parse(view_of_string(argv[i]), &path, err);
+		if (rc == RC_OK)
+			rc = add_path(copying, &path, err);
+	}
 	if (rc == RC_OK && options->closure)
-		rc = add_file(copying, options->closure, err);
+		rc = closure_file_read(options->closure, false, &file, err);
+	for (size_t i = 0; rc == RC_OK && i < file.count; i++)
+		rc = add_path(copying, &file.infos[i].path, err);
 	return rc;
 }
 
 static enum rc copy_all(struct copying *copying, struct err *err)
 {
-	struct cli *cli = copying->cli;
 	enum rc rc = RC_OK;
 
-	progress_start(&copying->progress);
 	for (size_t i = 0; rc == RC_OK && i < copying->closure.count; i++) {
 		const struct path_info *info = &copying->closure.infos[i];
-		char path[STORE_PATH_ABSOLUTE_MAX + 2];
+		uint64_t there = copying->stats.paths_there;
+		char path[STORE_PATH_ABSOLUTE_MAX + 1];
 
-		rc = copy_path(&copying->from, &copying->to, &cli->op, info, progress_draw,
+		rc = copy_path(&copying->from, copying->to, &copying->cli->op, info, progress_draw,
 			       &copying->progress, &copying->stats, err);
 		store_path_absolute(&info->path, path);
 		if (rc != RC_OK)
 			return err_context(err, rc, "%s", path);
-		progress_clear(&copying->progress);
-		strcat(path, "\n");
-		rc = cli_write(cli, view_of_string(path), err);
+		rc = print_path(copying, info, copying->stats.paths_there > there, err);
 	}
 	return rc;
-}
-
-static enum rc open_store(const char *address, struct services *out, struct err *err)
-{
-	return store_open(&(struct store_addresses){ .store = address }, out, err);
 }
 
 /* A binary cache keeps no blobs and directories: what is asked of it comes to `to` by that. */
@@ -181,8 +134,73 @@ static enum rc open_source(const char *address, const struct services *to, struc
 			return store_add_upstream(address, out, err);
 		}
 	}
-	return open_store(address, out, err);
+	return store_open(&(struct store_addresses){ .store = address }, out, err);
 }
+
+static enum rc copy_from_store(struct copying *copying, const struct options *options, int argc,
+			       char **argv, struct err *err)
+{
+	enum rc rc;
+
+	if (argc == 0 && !options->closure)
+		return err_set(err, RC_INVALID,
+			       "which paths? Name them, or a list of them by --closure");
+	if (options->root)
+		return err_set(err, RC_INVALID,
+			       "--root is for copying from the disk, without --from");
+	rc = open_source(options->from, copying->to, &copying->from, err);
+	if (rc == RC_OK)
+		rc = add_everything(copying, options, argc, argv, err);
+	return rc == RC_OK ? copy_all(copying, err) : rc;
+}
+
+/* ---- From the disk ---- */
+
+/* The file that lists the paths: said, or the one that a derivation's builder finds its attributes in. */
+static enum rc list_name(const struct options *options, int argc, char **argv, const char **out,
+			 struct err *err)
+{
+	*out = options->closure;
+	if (argc > 1 || (argc == 1 && options->closure))
+		return err_set(err, RC_INVALID,
+			       "from the disk, one file lists all paths (--from URL copies from a "
+			       "store)");
+	if (argc == 1)
+		*out = argv[0];
+	if (!*out)
+		*out = getenv("NIX_ATTRS_JSON_FILE");
+	return *out && **out ? RC_OK
+			     : err_set(err, RC_INVALID,
+				       "which paths? Name a file that lists them, or a store by "
+				       "--from");
+}
+
+static enum rc copy_from_disk(struct copying *copying, const struct options *options, int argc,
+			      char **argv, struct err *err)
+{
+	struct closure_file file CLEANUP(closure_file_release) = { 0 };
+	const struct op *op = &copying->cli->op;
+	struct import_options how = { .progress = progress_draw,
+				      .progress_context = &copying->progress };
+	struct import_progress stats;
+	const char *name;
+	bool there;
+	enum rc rc = list_name(options, argc, argv, &name, err);
+
+	if (rc == RC_OK)
+		rc = closure_file_read(name, true, &file, err);
+	if (rc == RC_OK)
+		rc = ingest_order(copying->to, op, file.infos, file.count, err);
+	for (size_t i = 0; rc == RC_OK && i < file.count; i++) {
+		rc = ingest_path(copying->to, op, options->root ? options->root : "",
+				 &file.infos[i], &how, &there, &stats, err);
+		if (rc == RC_OK)
+			rc = print_path(copying, &file.infos[i], there, err);
+	}
+	return rc;
+}
+
+/* ---- */
 
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)
 {
@@ -190,31 +208,45 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 	struct copying copying = { .cli = cli };
 	enum rc rc;
 
-	if (!options->from || !options->to)
-		return err_set(err, RC_INVALID, "both --from and --to are needed");
-	if (argc == 0 && !options->closure)
-		return err_set(err, RC_INVALID,
-			       "which paths? Name them, or a list of them by --closure");
-	rc = open_store(options->to, &copying.to, err);
-	if (rc == RC_OK)
-		rc = open_source(options->from, &copying.to, &copying.from, err);
-	if (rc == RC_OK)
-		rc = add_everything(&copying, options, argc, argv, err);
-	if (rc == RC_OK)
-		rc = copy_all(&copying, err);
+	copying.json.out = &copying.text;
+	if (options->to)
+		rc = store_open(&(struct store_addresses){ .store = options->to }, &cli->services,
+				err);
+	else
+		rc = cli_open_store(cli, err);
+	if (rc != RC_OK)
+		return rc;
+	copying.to = &cli->services;
+	progress_start(&copying.progress);
+	json_begin_array(&copying.json);
+	rc = options->from ? copy_from_store(&copying, options, argc, argv, err)
+			   : copy_from_disk(&copying, options, argc, argv, err);
+	json_end_array(&copying.json);
+	buf_append_byte(&copying.text, '\n');
+	progress_clear(&copying.progress);
+	if (cli->json) {
+		enum rc written = cli_write_buf(cli, &copying.text, rc == RC_OK ? err : NULL);
+
+		rc = rc == RC_OK ? written : rc;
+	}
 	copy_closure_release(&copying.closure);
 	services_release(&copying.from);
-	services_release(&copying.to);
+	buf_release(&copying.text);
 	return rc;
 }
 
 const struct command command_copy = {
 	.name = "copy",
-	.arguments = "[PATH…]",
+	.arguments = "[PATH… | FILE]",
 	.summary = "copy store paths and all that they refer to from one store to another",
-	.details = "Copies only what is missing there, and prints each path once it is there "
-		   "whole. A copy that was\n"
-		   "interrupted goes on where it was.",
+	.details = "With --from, each PATH is copied from that store. Without, the paths that FILE "
+		   "(or\n"
+		   "NIX_ATTRS_JSON_FILE) lists are taken from the disk, and checked against what "
+		   "it says\n"
+		   "of them. Copies only what is missing, and prints each path once it is there "
+		   "whole. A\n"
+		   "copy that was interrupted goes on where it was.",
+	.shared = CLI_STORE | CLI_JSON,
 	.least = 0,
 	.most = -1,
 	.options = option_table,

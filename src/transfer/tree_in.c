@@ -10,12 +10,14 @@
  */
 #include "transfer/tree_in.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "base/text.h"
 #include "nix/store_path.h"
+#include "transfer/nar_publish.h"
 #include "transfer/publish.h"
 #include "transfer/references.h"
 #include "transfer/stat_cache.h"
@@ -38,6 +40,7 @@ struct import {
 	struct tree_stat root; /* filesystem 0: not for the cache */
 	struct nar_facts facts;
 	struct reference_scan *references; /* NULL: they are not looked for */
+	const struct path_info *as;        /* NULL: the path info is made here */
 };
 
 /* ---- The name ---- */
@@ -266,6 +269,37 @@ static enum rc publish_scanned(struct import *import, const struct node *root, c
 	return rc;
 }
 
+/* The path info that another store gave, with the node that the content has here. */
+static enum rc publish_as(struct import *import, const struct node *root, struct err *err)
+{
+	struct path_info info = *import->as; /* borrows everything, so it is not released */
+	struct buf said CLEANUP(buf_release) = BUF_INIT;
+	struct buf found CLEANUP(buf_release) = BUF_INIT;
+	char basename[STORE_PATH_BASENAME_MAX + 1];
+	enum rc rc;
+
+	nar_hash_print(&info.nar_sha256, &said);
+	nar_hash_print(&import->facts.nar_sha256, &found);
+	if (info.nar_size != import->facts.nar_size ||
+	    !view_equal(buf_view(&said), buf_view(&found)))
+		return err_set(err, RC_CORRUPT,
+			       "%s: its NAR has %" PRIu64 " bytes and the hash %s, where %" PRIu64
+			       " bytes and %s were to be",
+			       import->path, import->facts.nar_size, buf_string(&found),
+			       info.nar_size, buf_string(&said));
+	store_path_basename(&info.path, basename);
+	info.node = *root;
+	info.node.name = view_of_string(basename);
+	rc = path_info_check(&info, err);
+	if (rc == RC_OK)
+		rc = path_info_check_ca(&info, err);
+	if (rc == RC_OK)
+		rc = nar_check_ca(import->services, import->op, &info, err);
+	if (rc != RC_OK)
+		return err_context(err, rc, "%s", basename);
+	return path_info_service_put(import->services->path_infos, import->op, &info, NULL, err);
+}
+
 static enum rc publish(struct import *import, struct tree_build *build, const char *name,
 		       struct path_info *out, struct err *err)
 {
@@ -276,6 +310,8 @@ static enum rc publish(struct import *import, struct tree_build *build, const ch
 	if (rc == RC_OK && services->nar_facts)
 		rc = nar_facts_store_put(services->nar_facts, import->op, root, &import->facts,
 					 err);
+	if (rc == RC_OK && import->as)
+		return publish_as(import, root, err);
 	if (rc == RC_OK && !import->references)
 		return publish_recursive(services, import->op, root, &import->facts, name, out,
 					 err);
@@ -301,42 +337,72 @@ static enum rc import_read(struct import *import, const char *name, struct path_
 	return rc;
 }
 
+static enum rc import_tree(struct import *import, const char *name, struct path_info *out,
+			   struct err *err)
+{
+	struct tree_build *build = tree_build_new(import->services->directories);
+	bool hit = false;
+	enum rc rc = try_unchanged(import, build, &hit, err);
+
+	if (rc == RC_OK && hit)
+		rc = publish(import, build, name, out, err);
+	tree_build_free(build);
+	if (rc == RC_OK && !hit) {
+		memset(&import->stats, 0, sizeof(import->stats));
+		rc = import_read(import, name, out, err);
+	}
+	return rc;
+}
+
+static void import_begin(struct import *import, const struct services *services,
+			 const struct op *op, const char *path,
+			 const struct import_options *options, struct import_progress *stats)
+{
+	static const struct import_options defaults;
+
+	*import = (struct import){ .services = services,
+				   .op = op,
+				   .path = path,
+				   .options = options ? options : &defaults };
+	import->report.progress = import->options->progress;
+	import->report.context = import->options->progress_context;
+	if (stats)
+		memset(stats, 0, sizeof(*stats));
+}
+
 enum rc tree_import(const struct services *services, const struct op *op, const char *path,
 		    const struct import_options *options, struct path_info *out,
 		    struct import_progress *stats, struct err *err)
 {
-	static const struct import_options defaults;
-	struct import import = { .services = services,
-				 .op = op,
-				 .path = path,
-				 .options = options ? options : &defaults };
-	struct tree_build *build;
+	struct import import;
 	char *name AUTO_FREE = NULL;
-	bool hit = false;
 	enum rc rc;
 
+	import_begin(&import, services, op, path, options, stats);
 	memset(out, 0, sizeof(*out));
-	if (stats)
-		memset(stats, 0, sizeof(*stats));
-	import.report.progress = import.options->progress;
-	import.report.context = import.options->progress_context;
 	name = import.options->name ? mem_strdup(import.options->name) : default_name(path);
 	rc = check_name(&import, name, err);
 	if (rc != RC_OK)
 		return rc;
-
 	if (import.options->references)
 		import.references = reference_scan_new();
-	build = tree_build_new(services->directories);
-	rc = try_unchanged(&import, build, &hit, err);
-	if (rc == RC_OK && hit)
-		rc = publish(&import, build, name, out, err);
-	tree_build_free(build);
-	if (rc == RC_OK && !hit) {
-		memset(&import.stats, 0, sizeof(import.stats));
-		rc = import_read(&import, name, out, err);
-	}
+	rc = import_tree(&import, name, out, err);
 	reference_scan_free(import.references);
+	if (rc == RC_OK && stats)
+		*stats = import.stats;
+	return rc;
+}
+
+enum rc tree_import_as(const struct services *services, const struct op *op, const char *path,
+		       const struct import_options *options, const struct path_info *as,
+		       struct import_progress *stats, struct err *err)
+{
+	struct import import;
+	enum rc rc;
+
+	import_begin(&import, services, op, path, options, stats);
+	import.as = as;
+	rc = import_tree(&import, NULL, NULL, err);
 	if (rc == RC_OK && stats)
 		*stats = import.stats;
 	return rc;

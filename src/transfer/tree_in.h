@@ -45,4 +45,13 @@ enum rc tree_import(const struct services *services, const struct op *op, const 
 		    const struct import_options *options, struct path_info *out,
 		    struct import_progress *stats, struct err *err) MUST_USE;
 
+/*
+ * Imports `path` as the store path of which another program knows `as`, all but its node, and
+ * publishes that. RC_CORRUPT where the content's NAR has not the size and hash that `as` says,
+ * RC_INVALID where its content address does not fit. The options' name and references play no part.
+ */
+enum rc tree_import_as(const struct services *services, const struct op *op, const char *path,
+		       const struct import_options *options, const struct path_info *as,
+		       struct import_progress *stats, struct err *err) MUST_USE;
+
 #endif

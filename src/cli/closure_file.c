@@ -1,0 +1,246 @@
+#include "cli/closure_file.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/mem.h"
+
+enum { CLOSURE_FILE_MAX = 256 << 20, STEP = 1 << 16 };
+
+struct reading {
+	const char *name;
+	bool whole;
+	struct closure_file *out;
+};
+
+/* ---- Text ---- */
+
+static enum rc read_stdin(struct buf *text, struct err *err)
+{
+	size_t got = STEP;
+	enum rc rc = RC_OK;
+
+	while (rc == RC_OK && got > 0) {
+		if (text->len > CLOSURE_FILE_MAX)
+			return err_set(err, RC_TOO_LARGE,
+				       "standard input is larger than a closure can be");
+		buf_reserve(text, STEP);
+		rc = file_read_full(STDIN_FILENO, text->ptr + text->len, STEP, &got,
+				    "standard input", err);
+		text->len += got;
+	}
+	return rc;
+}
+
+static enum rc read_json(const char *name, json_t **out, struct err *err)
+{
+	struct buf text CLEANUP(buf_release) = BUF_INIT;
+	json_error_t error;
+	enum rc rc = strcmp(name, "-") == 0
+			     ? read_stdin(&text, err)
+			     : file_read_path(AT_FDCWD, name, CLOSURE_FILE_MAX, &text, err);
+
+	if (rc != RC_OK)
+		return rc;
+	*out = json_loadb((const char *)text.ptr, text.len, JSON_REJECT_DUPLICATES, &error);
+	if (!*out)
+		return err_set(err, RC_INVALID, "%s: line %d: %s", name, error.line, error.text);
+	return RC_OK;
+}
+
+/* ---- One path ---- */
+
+static struct view text_of(json_t *value)
+{
+	return view_of(json_string_value(value), json_string_length(value));
+}
+
+static enum rc wrong(const char *key, const char *what, struct err *err)
+{
+	return err_set(err, RC_INVALID, "%s: %s", key, what);
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+	return store_path_compare(a, b);
+}
+
+static enum rc read_references(json_t *list, struct path_info *info, struct err *err)
+{
+	json_t *value;
+	size_t i, kept = 0;
+
+	if (!json_is_array(list))
+		return wrong("references", "not there, or no list", err);
+	if (json_array_size(list) > PATH_INFO_REFERENCES_MAX)
+		return wrong("references", "too many", err);
+	info->references = mem_array(json_array_size(list) + 1, sizeof(*info->references));
+	json_array_foreach(list, i, value)
+	{
+		enum rc rc = store_path_parse(text_of(value), &info->references[i], err);
+
+		if (rc != RC_OK)
+			return err_context(err, rc, "references");
+	}
+	qsort(info->references, json_array_size(list), sizeof(*info->references), compare_paths);
+	for (i = 0; i < json_array_size(list); i++)
+		if (kept == 0 ||
+		    !store_path_equal(&info->references[kept - 1], &info->references[i]))
+			info->references[kept++] = info->references[i];
+	info->reference_count = kept;
+	return RC_OK;
+}
+
+static enum rc read_signatures(json_t *list, struct path_info *info, struct err *err)
+{
+	json_t *value;
+	size_t i;
+
+	if (!list || json_is_null(list))
+		return RC_OK;
+	if (!json_is_array(list) || json_array_size(list) > PATH_INFO_SIGNATURES_MAX)
+		return wrong("signatures", "no list, or too long", err);
+	info->signatures = mem_array(json_array_size(list) + 1, sizeof(*info->signatures));
+	json_array_foreach(list, i, value)
+	{
+		enum rc rc = signature_parse(text_of(value), &info->signatures[i], err);
+
+		if (rc != RC_OK)
+			return err_context(err, rc, "signatures");
+		info->signature_count++;
+	}
+	return RC_OK;
+}
+
+static enum rc read_deriver(json_t *value, struct path_info *info, struct err *err)
+{
+	enum rc rc;
+
+	if (!json_is_string(value))
+		return RC_OK;
+	rc = store_path_parse(text_of(value), &info->deriver, err);
+	if (rc != RC_OK)
+		return err_context(err, rc, "deriver");
+	store_path_drop_drv(&info->deriver);
+	info->has_deriver = true;
+	return RC_OK;
+}
+
+static enum rc read_ca(json_t *value, struct path_info *info, struct err *err)
+{
+	enum rc rc;
+
+	if (!json_is_string(value) || json_string_length(value) == 0)
+		return RC_OK;
+	rc = ca_parse(text_of(value), &info->ca, err);
+	/* Of a kind that castor cannot say: the path is kept by its hash. */
+	if (rc == RC_UNSUPPORTED)
+		return RC_OK;
+	info->has_ca = rc == RC_OK;
+	return rc == RC_OK ? RC_OK : err_context(err, rc, "ca");
+}
+
+static enum rc read_content(json_t *object, struct path_info *info, struct err *err)
+{
+	json_t *size = json_object_get(object, "narSize");
+	json_t *hash = json_object_get(object, "narHash");
+	enum rc rc;
+
+	if (!json_is_string(hash))
+		return wrong("narHash", "not there, or no text", err);
+	if (!json_is_integer(size) || json_integer_value(size) < 0)
+		return wrong("narSize", "not there, or no size", err);
+	info->nar_size = (uint64_t)json_integer_value(size);
+	rc = nar_hash_parse(text_of(hash), &info->nar_sha256, err);
+	if (rc != RC_OK)
+		return err_context(err, rc, "narHash");
+	rc = read_references(json_object_get(object, "references"), info, err);
+	if (rc == RC_OK)
+		rc = read_deriver(json_object_get(object, "deriver"), info, err);
+	if (rc == RC_OK)
+		rc = read_signatures(json_object_get(object, "signatures"), info, err);
+	return rc == RC_OK ? read_ca(json_object_get(object, "ca"), info, err) : rc;
+}
+
+static enum rc add_path(struct reading *reading, struct view path, json_t *object, struct err *err)
+{
+	struct closure_file *out = reading->out;
+	struct path_info info = { .nar_size = 0 };
+	enum rc rc = store_path_parse(path, &info.path, err);
+
+	if (rc == RC_OK && reading->whole)
+		rc = read_content(object, &info, err);
+	if (rc != RC_OK) {
+		path_info_release(&info);
+		return err_context(err, rc, "%s: %.*s", reading->name, (int)path.len,
+				   (const char *)path.ptr);
+	}
+	if (out->count == out->room) {
+		out->room = out->room ? out->room * 2 : 64;
+		out->infos = mem_realloc_array(out->infos, out->room, sizeof(*out->infos));
+	}
+	out->infos[out->count++] = info;
+	return RC_OK;
+}
+
+/* ---- All ---- */
+
+static enum rc add_listed(struct reading *reading, json_t *root, struct err *err)
+{
+	json_t *closure = json_object_get(root, "closure");
+	const char *key;
+	json_t *value;
+	size_t i;
+	enum rc rc = RC_OK;
+
+	if (!closure)
+		closure = root;
+	if (json_is_object(closure)) {
+		json_object_foreach(closure, key, value)
+		{
+			if (rc == RC_OK)
+				rc = add_path(reading, view_of_string(key), value, err);
+		}
+		return rc;
+	}
+	if (!json_is_array(closure))
+		return err_set(err, RC_INVALID, "%s: no \"closure\" in it", reading->name);
+	json_array_foreach(closure, i, value)
+	{
+		json_t *path = json_object_get(value, "path");
+
+		if (!json_is_string(path))
+			return err_set(err, RC_INVALID,
+				       "%s: element %zu of the closure has no path", reading->name,
+				       i);
+		rc = add_path(reading, text_of(path), value, err);
+		if (rc != RC_OK)
+			return rc;
+	}
+	return RC_OK;
+}
+
+enum rc closure_file_read(const char *name, bool whole, struct closure_file *out, struct err *err)
+{
+	struct reading reading = { .name = name, .whole = whole, .out = out };
+	json_t *root;
+	enum rc rc = read_json(name, &root, err);
+
+	if (rc != RC_OK)
+		return rc;
+	rc = add_listed(&reading, root, err);
+	json_decref(root);
+	return rc;
+}
+
+void closure_file_release(struct closure_file *file)
+{
+	for (size_t i = 0; i < file->count; i++)
+		path_info_release(&file->infos[i]);
+	free(file->infos);
+	*file = (struct closure_file){ 0 };
+}
