@@ -204,6 +204,48 @@ static enum rc check_node(const struct services *near, const struct op *op, cons
 	return rc;
 }
 
+/* Everything in a directory takes at least so many bytes of a NAR, beside a file's content. */
+enum { NAR_ENTRY_LEAST = 100 };
+
+static enum rc count_directory(const struct directory *dir, uint64_t *left, struct err *err)
+{
+	for (size_t i = 0; i < directory_count(dir); i++) {
+		const struct node *node = directory_at(dir, i);
+		uint64_t size = node->kind == NODE_FILE ? node->size : 0;
+
+		if (*left < NAR_ENTRY_LEAST || size > *left - NAR_ENTRY_LEAST)
+			return err_set(err, RC_CORRUPT,
+				       "there is more of it than its NAR could hold");
+		*left -= size + NAR_ENTRY_LEAST;
+	}
+	return RC_OK;
+}
+
+/* Nobody signed what the URL names: nothing is copied that could not be in the NAR. */
+static enum rc check_fits(const struct services *far, const struct op *op, const struct node *node,
+			  uint64_t nar_size, struct err *err)
+{
+	struct directory_iter *iter;
+	uint64_t left = nar_size;
+	enum rc rc;
+
+	if (node->kind != NODE_DIRECTORY)
+		return node->kind == NODE_FILE && node->size > nar_size
+			       ? err_set(err, RC_CORRUPT, "it is larger than its NAR")
+			       : RC_OK;
+	rc = directory_service_get_recursive(far->directories, op, &node->digest, &iter, err);
+	while (rc == RC_OK) {
+		struct directory *dir AUTO_DIRECTORY = NULL;
+
+		rc = directory_iter_next(iter, op, &dir, err);
+		if (rc != RC_OK || !dir)
+			break;
+		rc = count_directory(dir, &left, err);
+	}
+	directory_iter_free(iter);
+	return rc;
+}
+
 /* The node that the URL names: is it here, or can what is missing of it be had from the cache's own
  * services? */
 static enum rc fetch_by_node(struct nix_cache *cache, const struct op *op, const struct node *node,
@@ -213,8 +255,12 @@ static enum rc fetch_by_node(struct nix_cache *cache, const struct op *op, const
 	struct nar_facts facts = { .nar_size = info->nar_size, .nar_sha256 = info->nar_sha256 };
 	enum rc rc = completeness_check(&cache->near, op, node, err);
 
-	if (rc == RC_FAILED_PRECONDITION && cache->far.blobs)
+	if (rc == RC_FAILED_PRECONDITION && cache->far.blobs) {
+		rc = check_fits(&cache->far, op, node, info->nar_size, err);
+		if (rc != RC_OK)
+			return rc;
 		rc = copy_node(&cache->far, &cache->near, op, node, NULL, NULL, &stats, err);
+	}
 	if (rc == RC_OK)
 		rc = check_node(&cache->near, op, node, info, err);
 	if (rc == RC_OK && cache->near.nar_facts)
@@ -365,7 +411,7 @@ static enum rc fetch_content(struct nix_cache *cache, const struct op *op,
 		rc = fetch_by_node(cache, op, root, &narinfo->info, &why);
 	if (rc == RC_OK)
 		return RC_OK;
-	if (rc != RC_NOT_FOUND)
+	if (why.message[0])
 		log_debug("%s: read as a NAR: %s", narinfo->info.path.name, why.message);
 	node_release(root);
 	if (rc == RC_CANCELLED || rc == RC_DEADLINE || rc == RC_NO_SPACE)

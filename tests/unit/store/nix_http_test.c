@@ -813,6 +813,41 @@ static void test_nodes_that_do_not_help(void **state)
 	}
 }
 
+/* The cache's own services have megabytes under that name: it is left there. */
+static void test_node_that_is_too_large(void **state)
+{
+	enum { SIZE = 4 << 20 };
+	struct services far = memory_services();
+	char *url AUTO_FREE = NULL;
+	AUTO_BUF large = BUF_INIT;
+	struct site site;
+	struct digest blob;
+	bool there;
+
+	(void)state;
+	open_site(&site);
+	nar_begin(&large);
+	nar_directory_begin(&large);
+	nar_entry_begin(&large, view_of_string("large"));
+	nar_file_begin(&large, false, SIZE);
+	buf_append_zeros(&large, SIZE);
+	blob = digest_of(view_of(large.ptr + large.len - SIZE, SIZE));
+	nar_file_end(&large, SIZE);
+	nar_entry_end(&large);
+	nar_directory_end(&large);
+	store_nar(&site, &far, &large, node_urls[1], &url);
+	set_url(&site, url);
+	publish(&site);
+	connect_to(&site, &far);
+	expect_content(&site);
+	assert_int_equal(site.nars, 1);
+	assert_ok(blob_service_has_many(site.near.blobs, &op_none, &blob, 1, &there, &site.err),
+		  &site.err);
+	assert_false(there);
+	close_site(&site);
+	services_release(&far);
+}
+
 /* 40 directories, each with the next one twice: a NAR of 2^40 entries. */
 static void test_node_without_end(void **state)
 {
@@ -901,6 +936,7 @@ int main(void)
 		cmocka_unit_test(test_nodes_that_are_here),
 		cmocka_unit_test(test_nodes_that_are_far),
 		cmocka_unit_test(test_nodes_that_do_not_help),
+		cmocka_unit_test(test_node_that_is_too_large),
 		cmocka_unit_test(test_node_without_end),
 		cmocka_unit_test(test_urls_without_a_node),
 	};
