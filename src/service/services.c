@@ -13,6 +13,8 @@ struct services services_ref(const struct services *services)
 		path_info_service_ref(out.path_infos);
 	if (out.nar_facts)
 		nar_facts_store_ref(out.nar_facts);
+	if (out.scratch)
+		scratch_store_ref(out.scratch);
 	return out;
 }
 
