@@ -4,7 +4,7 @@
 
 #include "base/url.h"
 #include "cli/cli.h"
-#include "cli/json.h"
+#include "base/json.h"
 #include "cli/show.h"
 #include "local/local_store.h"
 

@@ -3,7 +3,7 @@
 #define CASTOR_CLI_SHOW_H
 
 #include "cli/cli.h"
-#include "cli/json.h"
+#include "base/json.h"
 #include "nix/path_info.h"
 
 /* One object, with the keys that `nix path-info --json` uses where it has them. */

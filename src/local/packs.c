@@ -28,6 +28,7 @@ enum {
 	WINDOWS_BUDGET = 4 << 20,
 	SCRATCH_MAX = 16,       /* buffers kept for the next reader */
 	SCRATCH_KEEP = 2 << 20, /* none larger than this */
+	NEIGHBOURS_MAX = 128,   /* frames read by one call */
 	RUN_MAX = 1 << 20,      /* of neighbouring records read at once */
 	GAP_MAX = 32 << 10,     /* bytes between two of them that are read for nothing */
 	/* The kernel cuts one request for read-ahead at the device's largest transfer. */
@@ -89,6 +90,11 @@ static void window_unref(void *value)
 {
 	if (refcount_unref(&((struct window *)value)->ref))
 		free(value);
+}
+
+static uint64_t record_end(const struct local_place *place)
+{
+	return place->offset + LOCAL_RECORD_HEADER_SIZE + place->stored;
 }
 
 static const struct lru_ops file_lru = { .ref = file_ref, .unref = file_unref };
@@ -418,6 +424,74 @@ enum rc local_packs_frame(struct local_packs *packs, const struct local_place_va
 	return RC_OK;
 }
 
+enum rc local_packs_pin(struct local_packs *packs, uint32_t id, struct pack_file **out,
+			struct err *err)
+{
+	return file_get(packs, id, out, err);
+}
+
+void local_packs_unpin(struct pack_file *file)
+{
+	if (file)
+		file_unref(file);
+}
+
+/* Frames that lie one behind the other, with a header before each. */
+static enum rc read_neighbours(struct pack_file *file, const struct local_place *places,
+			       const struct digest *digests, size_t count, uint8_t *out,
+			       struct err *err)
+{
+	uint8_t heads[NEIGHBOURS_MAX][LOCAL_RECORD_HEADER_SIZE];
+	struct iovec iov[2 * NEIGHBOURS_MAX];
+	struct local_record_header header;
+	enum rc rc = RC_OK;
+	size_t total = 0;
+	ssize_t got;
+
+	for (size_t i = 0; i < count; i++) {
+		iov[2 * i] = (struct iovec){ heads[i], LOCAL_RECORD_HEADER_SIZE };
+		iov[2 * i + 1] = (struct iovec){ out, places[i].stored };
+		out += places[i].stored;
+		total += LOCAL_RECORD_HEADER_SIZE + (size_t)places[i].stored;
+	}
+	read_ahead(file, places[0].offset, total);
+	do
+		got = preadv(file->fd, iov, (int)(2 * count), (off_t)places[0].offset);
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		rc = err_errno(err, errno, "reading");
+	else if ((size_t)got != total)
+		rc = err_set(err, RC_CORRUPT, "the file ends before it");
+	if (rc != RC_OK)
+		return place_context(err, rc, "chunk", &digests[0], &places[0]);
+	for (size_t i = 0; i < count; i++) {
+		rc = check_header(heads[i], LOCAL_RECORD_CHUNK, &places[i], &digests[i], &header,
+				  err);
+		if (rc != RC_OK)
+			return place_context(err, rc, "chunk", &digests[i], &places[i]);
+	}
+	return RC_OK;
+}
+
+enum rc local_packs_frames(struct pack_file *file, const struct local_place *places,
+			   const struct digest *digests, size_t count, uint8_t *out,
+			   struct err *err)
+{
+	for (size_t at = 0; at < count;) {
+		size_t len = places[at].stored, n = 1;
+
+		while (at + n < count && n < NEIGHBOURS_MAX &&
+		       places[at + n].offset == record_end(&places[at + n - 1]))
+			len += places[at + n++].stored;
+		enum rc rc = read_neighbours(file, places + at, digests + at, n, out, err);
+		if (rc != RC_OK)
+			return rc;
+		out += len;
+		at += n;
+	}
+	return RC_OK;
+}
+
 /* ---- Meta records ---- */
 
 static enum rc window_get(struct local_packs *packs, struct pack_file *file, uint64_t number,
@@ -562,11 +636,6 @@ static int compare_many(const void *a, const void *b)
 	if (x->pack != y->pack)
 		return x->pack < y->pack ? -1 : 1;
 	return (x->offset > y->offset) - (x->offset < y->offset);
-}
-
-static uint64_t record_end(const struct local_place *place)
-{
-	return place->offset + LOCAL_RECORD_HEADER_SIZE + place->stored;
 }
 
 /* How many items from the first lie close enough to be read at once. */

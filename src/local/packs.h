@@ -52,6 +52,17 @@ typedef void local_many_done(void *context, size_t i, enum rc rc, struct view by
 void local_packs_many(struct local_packs *packs, struct local_many *items, size_t count,
 		      local_many_done *done, void *context);
 
+/* A pack, held open: it can be read as long as it is, even after it was removed. */
+struct pack_file;
+enum rc local_packs_pin(struct local_packs *packs, uint32_t id, struct pack_file **out,
+			struct err *err) MUST_USE;
+void local_packs_unpin(struct pack_file *file); /* NULL is fine */
+/* The frames of chunks of that pack, one behind the other, as they are stored; neighbours are read
+ * at once. */
+enum rc local_packs_frames(struct pack_file *file, const struct local_place *places,
+			   const struct digest *digests, size_t count, uint8_t *out,
+			   struct err *err) MUST_USE;
+
 /* Starts to read a place, without waiting. */
 void local_packs_will_need(struct local_packs *packs, const struct local_place_value *value);
 /* A new descriptor of a raw file. RC_NOT_FOUND. */

@@ -27,6 +27,7 @@
 #include "base/pool.h"
 #include "net/rpc_channel.h"
 #include "server/rpc_call.h"
+#include "server/listen_socket.h"
 
 enum {
 	DEFAULT_THREADS = 128,
@@ -222,29 +223,6 @@ static struct listener *add_listener(struct rpc_server *server, int fd)
 	return listener;
 }
 
-/* The library takes a live socket's path over without a word: a lock file beside it says whose it
- * is. */
-static enum rc lock_socket(const char *path, int *lock_fd, struct err *err)
-{
-	char *lock_path AUTO_FREE = mem_printf("%s.lock", path);
-	struct stat stat;
-	int fd;
-
-	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-		return err_set(err, RC_INVALID, "%s: too long for a socket's path", path);
-	if (lstat(path, &stat) == 0 && !S_ISSOCK(stat.st_mode))
-		return err_set(err, RC_EXISTS, "%s is there already, and is no socket", path);
-	fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return err_errno(err, errno, "%s", lock_path);
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-		close(fd);
-		return err_set(err, RC_BUSY, "another server listens on %s", path);
-	}
-	*lock_fd = fd;
-	return RC_OK;
-}
-
 enum rc rpc_server_listen(struct rpc_server *server, const char *address, int *port,
 			  struct err *err)
 {
@@ -257,7 +235,8 @@ enum rc rpc_server_listen(struct rpc_server *server, const char *address, int *p
 	int bound;
 
 	if (is_path) {
-		enum rc rc = lock_socket(address, &lock_fd, err);
+		/* The library takes a live socket's path over without a word. */
+		enum rc rc = listen_socket_lock(address, &lock_fd, err);
 
 		if (rc != RC_OK)
 			return rc;

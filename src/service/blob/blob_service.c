@@ -136,6 +136,38 @@ enum rc blob_service_open_read(struct blob_service *service, const struct op *op
 	return called(service, op, "blob open", digest, rc);
 }
 
+enum rc blob_service_open_frames(struct blob_service *service, const struct op *op,
+				 const struct digest *chunks, size_t count,
+				 struct blob_frames **out, struct err *err)
+{
+	enum rc rc = op_check(op, err);
+
+	*out = NULL;
+	if (rc == RC_OK && !service->ops->open_frames)
+		rc = err_set(err, RC_UNSUPPORTED, "%s keeps no frames", service->ops->name);
+	if (rc == RC_OK)
+		rc = service->ops->open_frames(service, op, chunks, count, out, err);
+	return called(service, op, "blob frames", NULL, rc);
+}
+
+enum rc blob_frames_read(struct blob_frames *frames, const struct op *op, size_t first,
+			 size_t count, void *out, struct err *err)
+{
+	enum rc rc = op_check(op, err);
+
+	assert(first <= frames->count && count <= frames->count - first);
+	return rc == RC_OK ? frames->ops->read(frames, op, first, count, out, err) : rc;
+}
+
+void blob_frames_free(struct blob_frames *frames)
+{
+	if (!frames)
+		return;
+	free(frames->stored);
+	free(frames->raw);
+	frames->ops->free(frames);
+}
+
 enum rc blob_service_get(struct blob_service *service, const struct op *op,
 			 const struct digest *digest, size_t max, struct buf *out, struct err *err)
 {

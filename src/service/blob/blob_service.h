@@ -38,6 +38,7 @@ struct blob_service;
 struct blob_reader;
 struct blob_batch;
 struct blob_encoded;
+struct blob_frames;
 
 /* Hands over blob i of a get_many; rc not RC_OK: this one failed, bytes is empty. The wrapper
  * checks the bytes against their digest before the caller sees them; backends need not. */
@@ -80,6 +81,11 @@ struct blob_service_ops {
 	enum rc (*get_many)(struct blob_service *service, const struct op *op,
 			    const struct digest *digests, size_t count, blob_done *done,
 			    void *context, struct err *err);
+	/* Optional: chunks as they are stored; see below. Fills stored[] and its own state. NULL: it
+	 * keeps none. */
+	enum rc (*open_frames)(struct blob_service *service, const struct op *op,
+			       const struct digest *chunks, size_t count, struct blob_frames **out,
+			       struct err *err);
 	/* Optional: bytes that everything in the backend takes on disk. NULL: it cannot tell. */
 	enum rc (*usage)(struct blob_service *service, const struct op *op, uint64_t *out,
 			 struct err *err);
@@ -176,6 +182,34 @@ enum rc blob_reader_read_frame(struct blob_reader *reader, const struct op *op,
 			       const struct blob_chunk *chunk, struct buf *out,
 			       struct err *err) MUST_USE;
 void blob_reader_will_need(struct blob_reader *reader, uint64_t offset, uint64_t len);
+
+/* ---- Frames ----
+ *
+ * Many chunks as they are stored, found once and read often: for a server that sends them on unread.
+ * What was found can be read as long as the object lives, even if the store is rewritten meanwhile.
+ * Any number of threads may read at once.
+ */
+struct blob_frames_ops {
+	void (*free)(struct blob_frames *frames);
+	/* Frames first to first+count-1, one behind the other, to out. Each is a zstd frame that
+	 * decodes to its chunk; nothing but its place is checked. */
+	enum rc (*read)(struct blob_frames *frames, const struct op *op, size_t first, size_t count,
+			void *out, struct err *err);
+};
+struct blob_frames {
+	const struct blob_frames_ops *ops;
+	size_t count;
+	uint32_t *stored; /* the length of each; 0: this chunk is not kept as a frame */
+	uint32_t *raw;    /* what it decodes to */
+};
+/* RC_NOT_FOUND names the first chunk that is not there, RC_UNSUPPORTED: the service has no frames. */
+enum rc blob_service_open_frames(struct blob_service *service, const struct op *op,
+				 const struct digest *chunks, size_t count,
+				 struct blob_frames **out, struct err *err) MUST_USE;
+/* All of them must be frames. */
+enum rc blob_frames_read(struct blob_frames *frames, const struct op *op, size_t first,
+			 size_t count, void *out, struct err *err) MUST_USE;
+void blob_frames_free(struct blob_frames *frames); /* NULL is fine */
 
 /* A whole small blob. RC_TOO_LARGE past max. Appends. */
 enum rc blob_service_get(struct blob_service *service, const struct op *op,

@@ -142,6 +142,17 @@ static enum rc combined_get_many(struct blob_service *service, const struct op *
 	return blob_service_get_many(combined->far, op, missing, left, far_done, &far, err);
 }
 
+/* Near alone: what lies far is read as blobs are. */
+static enum rc combined_open_frames(struct blob_service *service, const struct op *op,
+				    const struct digest *chunks, size_t count,
+				    struct blob_frames **out, struct err *err)
+{
+	enum rc rc =
+		blob_service_open_frames(combined_of(service)->near, op, chunks, count, out, err);
+
+	return rc == RC_NOT_FOUND ? err_set(err, RC_UNSUPPORTED, "not all of it is near") : rc;
+}
+
 /* ---- Writing ---- */
 
 static enum rc combined_open_batch(struct blob_service *service, const struct op *op,
@@ -165,6 +176,7 @@ static const struct blob_service_ops combined_ops = {
 	.open_read = combined_open_read,
 	.open_batch = combined_open_batch,
 	.get_many = combined_get_many,
+	.open_frames = combined_open_frames,
 	.usage = combined_usage,
 };
 

@@ -271,6 +271,7 @@ static const struct blob_service_ops service_ops = {
 	.open_read = blob_local_open_read,
 	.open_batch = blob_local_open_batch,
 	.get_many = local_get_many,
+	.open_frames = blob_local_open_frames,
 	.usage = local_usage,
 };
 

@@ -1,4 +1,4 @@
-/* What the three files of the local blob backend share. */
+/* What the files of the local blob backend share. */
 #ifndef CASTOR_SERVICE_BLOB_LOCAL_PRIVATE_H
 #define CASTOR_SERVICE_BLOB_LOCAL_PRIVATE_H
 
@@ -31,6 +31,11 @@ enum rc blob_local_open_read(struct blob_service *service, const struct op *op,
 			     struct err *err) MUST_USE;
 enum rc blob_local_open_batch(struct blob_service *service, const struct op *op,
 			      struct blob_batch **out, struct err *err) MUST_USE;
+
+/* The slot open_frames; local_frames.c. */
+enum rc blob_local_open_frames(struct blob_service *service, const struct op *op,
+			       const struct digest *chunks, size_t count, struct blob_frames **out,
+			       struct err *err) MUST_USE;
 
 /* Reads segment i of a listed blob into payload (cleared first) and checks that it is the one. */
 enum rc blob_local_segment(struct local_store *store, const struct digest *digest,

@@ -1,5 +1,5 @@
-/* The JSON that --json prints (RFC 8259). */
-#include "cli/json.h"
+/* Writing JSON (RFC 8259). */
+#include "base/json.h"
 
 #include <inttypes.h>
 
@@ -111,11 +111,16 @@ void json_string(struct json *json, const char *string)
 	json_view(json, view_of_string(string));
 }
 
-void json_key(struct json *json, const char *name)
+void json_key_view(struct json *json, struct view name)
 {
-	json_string(json, name);
+	json_view(json, name);
 	buf_append_byte(json->out, ':');
 	json->comma = false;
+}
+
+void json_key(struct json *json, const char *name)
+{
+	json_key_view(json, view_of_string(name));
 }
 
 void json_u64(struct json *json, uint64_t value)

@@ -2,8 +2,8 @@
  * Writes JSON, appended to a buffer: structure and commas kept right by a small state. Strings are
  * the bytes of a store; what is not UTF-8 in them becomes U+FFFD.
  */
-#ifndef CASTOR_CLI_JSON_H
-#define CASTOR_CLI_JSON_H
+#ifndef CASTOR_BASE_JSON_H
+#define CASTOR_BASE_JSON_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -21,6 +21,7 @@ void json_begin_array(struct json *json);
 void json_end_array(struct json *json);
 /* The next value belongs to it. */
 void json_key(struct json *json, const char *name);
+void json_key_view(struct json *json, struct view name);
 void json_string(struct json *json, const char *string);
 void json_view(struct json *json, struct view bytes);
 void json_u64(struct json *json, uint64_t value);

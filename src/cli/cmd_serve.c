@@ -1,0 +1,145 @@
+/* castor serve: a store as a Nix binary cache, by HTTP. */
+#include <poll.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "cli/cli.h"
+#include "server/binary_cache.h"
+
+#define DEFAULT_ADDRESS "[::1]:9000"
+
+enum { GRACE_S = 20, REMOTE_THREADS = 32 };
+
+struct options {
+	struct cli_list listen;
+	unsigned priority;
+	const char *compression;
+};
+
+static const struct cli_option option_table[] = {
+	{ "listen-address", 'l', CLI_LIST, "ADDRESS",
+	  "where to listen (default: " DEFAULT_ADDRESS
+	  "); may be given many times: host:port, /path/of/socket, @abstract, or sd-listen for "
+	  "sockets from systemd",
+	  offsetof(struct options, listen), NULL },
+	{ "priority", 0, CLI_UNSIGNED, "N",
+	  "what clients are told: of several caches they ask that of the least number first "
+	  "(default: 40)",
+	  offsetof(struct options, priority), NULL },
+	{ "compression", 0, CLI_STRING, "KIND",
+	  "how NARs are sent: zstd (default), as the store keeps their contents, or none",
+	  offsetof(struct options, compression), NULL },
+	{ NULL },
+};
+
+static enum rc listen_systemd(struct http_server *server, struct err *err)
+{
+	int count = sd_listen_fds(1);
+
+	if (count < 0)
+		return err_errno(err, -count, "cannot take sockets from systemd");
+	if (count == 0)
+		return err_set(err, RC_INVALID, "sd-listen: systemd passed no socket");
+	for (int i = 0; i < count; i++) {
+		enum rc rc = http_server_listen_fd(server, SD_LISTEN_FDS_START + i, err);
+
+		if (rc != RC_OK)
+			return rc;
+	}
+	return RC_OK;
+}
+
+static enum rc listen_everywhere(struct http_server *server, const struct cli_list *addresses,
+				 struct err *err)
+{
+	if (addresses->count == 0)
+		return http_server_listen(server, DEFAULT_ADDRESS, NULL, err);
+	for (size_t i = 0; i < addresses->count; i++) {
+		const char *address = addresses->values[i];
+		enum rc rc = strcmp(address, "sd-listen") == 0
+				     ? listen_systemd(server, err)
+				     : http_server_listen(server, address, NULL, err);
+
+		if (rc != RC_OK)
+			return rc;
+	}
+	return RC_OK;
+}
+
+static enum rc serve(struct cli *cli, struct http_server *server, const struct options *options,
+		     struct err *err)
+{
+	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
+	enum rc rc = listen_everywhere(server, &options->listen, err);
+
+	if (rc == RC_OK)
+		rc = http_server_start(server, err);
+	if (rc != RC_OK)
+		return rc;
+	sd_notify(0, "READY=1");
+	for (size_t i = 0; i < options->listen.count || i < 1; i++)
+		log_info("serving on %s",
+			 options->listen.count ? options->listen.values[i] : DEFAULT_ADDRESS);
+	while (poll(&wait, 1, -1) < 1)
+		;
+	sd_notify(0, "STOPPING=1");
+	http_server_stop(server, GRACE_S * NS_PER_S);
+	return RC_OK;
+}
+
+static enum rc cache_options(const struct cli *cli, const struct options *options,
+			     struct binary_cache_options *out, struct err *err)
+{
+	*out = (struct binary_cache_options){ .services = &cli->services,
+					      .priority = options->priority };
+	if (options->compression && strcmp(options->compression, "none") == 0)
+		out->plain = true;
+	else if (options->compression && strcmp(options->compression, "zstd") != 0)
+		return err_set(err, RC_INVALID, "--compression is zstd or none, not %s",
+			       options->compression);
+	return RC_OK;
+}
+
+static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)
+{
+	const struct options *options = values;
+	struct http_server_options server_options = { 0 };
+	struct binary_cache_options wish;
+	struct http_handlers handlers;
+	struct binary_cache *cache;
+	struct http_server *server;
+	enum rc rc = cache_options(cli, options, &wish, err);
+
+	(void)argc, (void)argv;
+	if (rc == RC_OK)
+		rc = cli_open_store(cli, err);
+	if (rc != RC_OK)
+		return rc;
+	/* Bodies are read in the threads that send them; those of another machine's store wait. */
+	if (blob_service_latency(cli->services.blobs) == BLOB_LATENCY_REMOTE)
+		server_options.threads = REMOTE_THREADS;
+	cache = binary_cache_new(&wish);
+	binary_cache_handlers(cache, &handlers);
+	rc = http_server_new(&server_options, &handlers, &server, err);
+	if (rc == RC_OK) {
+		rc = serve(cli, server, options, err);
+		http_server_free(server);
+	}
+	binary_cache_free(cache);
+	return rc;
+}
+
+const struct command command_serve = {
+	.name = "serve",
+	.summary = "serve a store to Nix, as a binary cache by HTTP",
+	.details = "Any path in the store is served: its narinfo, its NAR, its listing. TLS is the "
+		   "work "
+		   "of a\nreverse proxy; castor-serve(1) shows one. SIGTERM stops accepting, lets "
+		   "replies in flight\nfinish for 20 seconds, and ends.",
+	.shared = CLI_STORE | CLI_UPSTREAM,
+	.options = option_table,
+	.options_size = sizeof(struct options),
+	.run = run,
+};

@@ -1,0 +1,25 @@
+/*
+ * A Nix binary cache over a store: what the server says to a Nix client. Source of the format: the Nix
+ * manual, "Binary Cache". NARs are sent by their layouts (nar_layout.h).
+ */
+#ifndef CASTOR_SERVER_BINARY_CACHE_H
+#define CASTOR_SERVER_BINARY_CACHE_H
+
+#include "server/http_server.h"
+#include "service/services.h"
+
+struct binary_cache_options {
+	const struct services *services; /* borrowed: all of them, scratch may be NULL */
+	unsigned priority;               /* 0: 40; the lower, the earlier a client asks */
+	bool plain;                      /* offer NARs uncompressed */
+	size_t layouts;                  /* bytes of memory for layouts of NARs; 0: 256 MiB */
+};
+
+struct binary_cache;
+
+struct binary_cache *binary_cache_new(const struct binary_cache_options *options);
+/* After the server that it was given to. NULL is fine. */
+void binary_cache_free(struct binary_cache *cache);
+void binary_cache_handlers(struct binary_cache *cache, struct http_handlers *out);
+
+#endif

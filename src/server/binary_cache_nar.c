@@ -1,0 +1,156 @@
+/* NARs of a binary cache: whole or in ranges, straight from a layout. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "server/binary_cache_private.h"
+#include "transfer/nar_body.h"
+
+enum {
+	BLOCK = 512 << 10, /* of a body, given to the kernel at once */
+	ETAG_MAX = 2 + NAR_LAYOUT_ID_HEX + 1,
+};
+
+void nar_plain_id(const struct node *node, uint8_t id[NAR_LAYOUT_ID_SIZE])
+{
+	struct digest key = nar_layouts_key(node);
+
+	memcpy(id, key.bytes, NAR_LAYOUT_ID_SIZE);
+}
+
+static ssize_t read_body(void *arg, uint64_t at, char *out, size_t len)
+{
+	struct err err = ERR_INIT;
+	size_t got;
+
+	(void)at;
+	if (nar_body_read(arg, &op_none, out, len, &got, &err) != RC_OK) {
+		log_error("a NAR breaks off: %s", err.message);
+		return MHD_CONTENT_READER_END_WITH_ERROR;
+	}
+	return got > 0 ? (ssize_t)got : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void free_body(void *arg)
+{
+	nar_body_free(arg);
+}
+
+struct wish {
+	uint64_t size;       /* of the whole body */
+	char etag[ETAG_MAX]; /* of the current encoding */
+	bool stale;          /* the URL names another encoding */
+	uint64_t from, to;   /* what is sent */
+};
+
+static void reply_empty(struct http_exchange *exchange, const struct wish *wish, unsigned status)
+{
+	struct MHD_Response *response =
+		MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+	char text[64];
+
+	if (!response)
+		return;
+	(void)MHD_add_response_header(response, "ETag", wish->etag);
+	if (status == MHD_HTTP_RANGE_NOT_SATISFIABLE) {
+		snprintf(text, sizeof(text), "bytes */%ju", (uintmax_t)wish->size);
+		(void)MHD_add_response_header(response, "Content-Range", text);
+	}
+	http_reply(exchange, status, response);
+}
+
+/* The status of the reply; wish->from and to are then what it has. A range of an encoding that is no
+ * more is not there: whoever goes on with a download must not get bytes of another one. */
+static unsigned decide(const struct http_exchange *exchange, struct wish *wish)
+{
+	const char *match = http_header(exchange, "If-Match");
+	const char *none_match = http_header(exchange, "If-None-Match");
+	const char *range = http_header(exchange, "Range");
+	const char *if_range = http_header(exchange, "If-Range");
+	struct view etag = view_of_string(wish->etag);
+
+	wish->from = 0;
+	wish->to = wish->size;
+	if (match && !http_etag_listed(view_of_string(match), etag, false))
+		return MHD_HTTP_PRECONDITION_FAILED;
+	if (none_match && http_etag_listed(view_of_string(none_match), etag, true))
+		return MHD_HTTP_NOT_MODIFIED;
+	if (!range || exchange->method != HTTP_GET)
+		return MHD_HTTP_OK;
+	if (if_range && !view_equal_string(etag, if_range))
+		return MHD_HTTP_OK;
+	switch (http_range_parse(view_of_string(range), wish->size, &wish->from, &wish->to)) {
+	case HTTP_RANGE_NONE:
+		return MHD_HTTP_OK;
+	case HTTP_RANGE_PART:
+		return wish->stale && !if_range && !match ? MHD_HTTP_NOT_FOUND
+							  : MHD_HTTP_PARTIAL_CONTENT;
+	case HTTP_RANGE_UNSATISFIABLE:
+		break;
+	}
+	return wish->stale && !if_range && !match ? MHD_HTTP_NOT_FOUND
+						  : MHD_HTTP_RANGE_NOT_SATISFIABLE;
+}
+
+static void reply_body(struct binary_cache *cache, struct http_exchange *exchange,
+		       const struct wish *wish, unsigned status, struct nar_layout *layout,
+		       bool plain)
+{
+	struct nar_body *body =
+		nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
+	uint64_t len = wish->to - wish->from;
+	struct MHD_Response *response = MHD_create_response_from_callback(
+		len, len < BLOCK ? (size_t)len + 1 : BLOCK, read_body, body, free_body);
+	char text[96];
+
+	if (!response) {
+		nar_body_free(body);
+		return;
+	}
+	(void)MHD_add_response_header(response, "Content-Type",
+				      plain ? "application/x-nix-nar" : "application/zstd");
+	(void)MHD_add_response_header(response, "Accept-Ranges", "bytes");
+	(void)MHD_add_response_header(response, "ETag", wish->etag);
+	if (status == MHD_HTTP_PARTIAL_CONTENT) {
+		snprintf(text, sizeof(text), "bytes %ju-%ju/%ju", (uintmax_t)wish->from,
+			 (uintmax_t)wish->to - 1, (uintmax_t)wish->size);
+		(void)MHD_add_response_header(response, "Content-Range", text);
+	}
+	http_reply(exchange, status, response);
+}
+
+void nar_reply(struct binary_cache *cache, struct http_exchange *exchange,
+	       const struct http_route *route, const struct node *node, struct nar_layout *layout)
+{
+	bool plain = route->kind == HTTP_ROUTE_NAR_BRIDGE || route->plain;
+	const uint8_t *id = layout->id;
+	uint8_t plain_id[NAR_LAYOUT_ID_SIZE];
+	char hex[NAR_LAYOUT_ID_HEX + 1];
+	struct wish wish = { 0 };
+	unsigned status;
+
+	if (plain) {
+		nar_plain_id(node, plain_id);
+		id = plain_id;
+	}
+	hex_encode(id, NAR_LAYOUT_ID_SIZE, hex);
+	snprintf(wish.etag, sizeof(wish.etag), "\"%s\"", hex);
+	wish.size = plain ? nar_layout_nar_size(layout) : nar_layout_size(layout);
+	wish.stale =
+		route->kind == HTTP_ROUTE_NAR && memcmp(route->id, id, NAR_LAYOUT_ID_SIZE) != 0;
+	status = decide(exchange, &wish);
+	switch (status) {
+	case MHD_HTTP_OK:
+	case MHD_HTTP_PARTIAL_CONTENT:
+		reply_body(cache, exchange, &wish, status, layout, plain);
+		break;
+	case MHD_HTTP_NOT_FOUND:
+		http_reply_text(exchange, status, "this encoding is no more");
+		break;
+	default:
+		reply_empty(exchange, &wish, status);
+	}
+}

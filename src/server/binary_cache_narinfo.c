@@ -1,0 +1,180 @@
+/* narinfos of a binary cache: rendered once, and sent from memory while the path infos are the same. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/mem.h"
+#include "base/text.h"
+#include "nix/narinfo.h"
+#include "server/binary_cache_private.h"
+
+enum {
+	/* For stores that cannot tell whether their path infos changed. */
+	KEEP_NS = 1000000000,
+};
+
+struct rendered {
+	struct refcount ref;
+	struct MHD_Response *response;
+	bool has_generation;
+	uint64_t generation;
+	int64_t until_ns;
+	char etag[2 + 32 + 1];
+};
+
+static void *rendered_ref(void *value)
+{
+	struct rendered *rendered = value;
+
+	refcount_ref(&rendered->ref);
+	return rendered;
+}
+
+void rendered_unref(struct rendered *rendered)
+{
+	if (!rendered || !refcount_unref(&rendered->ref))
+		return;
+	MHD_destroy_response(rendered->response);
+	free(rendered);
+}
+
+static void unref(void *value)
+{
+	rendered_unref(value);
+}
+
+const struct lru_ops rendered_lru = { .ref = rendered_ref, .unref = unref };
+
+/* Where asking means waiting for another machine, nobody asks. */
+static bool generation_of(struct binary_cache *cache, uint64_t *out)
+{
+	struct path_info_service *service = cache->services->path_infos;
+
+	return !path_info_service_is_remote(service) && !path_info_service_ingests(service) &&
+	       path_info_service_generation(service, &op_none, out, NULL) == RC_OK;
+}
+
+struct rendered *narinfo_peek(struct binary_cache *cache, const uint8_t hash[STORE_PATH_HASH_SIZE])
+{
+	struct rendered *rendered = lru_get(cache->narinfos, hash);
+	uint64_t generation;
+
+	if (!rendered)
+		return NULL;
+	if (rendered->has_generation
+		    ? generation_of(cache, &generation) && generation == rendered->generation
+		    : clock_monotonic_ns() < rendered->until_ns)
+		return rendered;
+	rendered_unref(rendered);
+	return NULL;
+}
+
+/* "nar/<node>/<id>.nar.zst" */
+static void print_url(struct binary_cache *cache, const struct node *node,
+		      const struct nar_layout *layout, struct buf *out)
+{
+	struct buf encoded CLEANUP(buf_release) = BUF_INIT;
+	uint8_t plain_id[NAR_LAYOUT_ID_SIZE];
+	char id[NAR_LAYOUT_ID_HEX + 1];
+
+	node_encode(node, false, &encoded);
+	buf_append_string(out, "nar/");
+	base64_encode(BASE64_URL, buf_view(&encoded), out);
+	if (cache->options.plain) {
+		nar_plain_id(node, plain_id);
+		hex_encode(plain_id, sizeof(plain_id), id);
+		buf_printf(out, "/%s.nar", id);
+	} else {
+		nar_layout_id(layout, id);
+		buf_printf(out, "/%s.nar.zst", id);
+	}
+}
+
+static enum rc render(struct binary_cache *cache, const struct op *op, const struct path_info *info,
+		      struct buf *text, struct err *err)
+{
+	AUTO_NAR_LAYOUT struct nar_layout *layout = NULL;
+	struct buf url CLEANUP(buf_release) = BUF_INIT;
+	struct narinfo narinfo = { .info = *info, .has_file_size = true };
+	enum rc rc = nar_layouts_get(cache->layouts, op, &info->node, &layout, err);
+
+	if (rc == RC_NOT_FOUND)
+		return err_context(err, RC_CORRUPT, "the content of %s", info->path.name);
+	if (rc != RC_OK)
+		return rc;
+	if (nar_layout_nar_size(layout) != info->nar_size)
+		return err_set(err, RC_CORRUPT,
+			       "the path info of %s says %ju bytes of NAR, there are %ju",
+			       info->path.name, (uintmax_t)info->nar_size,
+			       (uintmax_t)nar_layout_nar_size(layout));
+	print_url(cache, &info->node, layout, &url);
+	narinfo.url = (char *)(uintptr_t)buf_string(&url);
+	narinfo.compression = cache->options.plain ? (char[]){ "none" } : (char[]){ "zstd" };
+	narinfo.file_size =
+		cache->options.plain ? nar_layout_nar_size(layout) : nar_layout_size(layout);
+	narinfo_print(&narinfo, text);
+	return RC_OK;
+}
+
+static enum rc make_response(struct rendered *rendered, const struct buf *text, struct err *err)
+{
+	struct digest digest = digest_of(buf_view(text));
+	char hex[DIGEST_HEX_MAX];
+
+	rendered->response =
+		MHD_create_response_from_buffer(text->len, text->ptr, MHD_RESPMEM_MUST_COPY);
+	if (!rendered->response)
+		return err_set(err, RC_NO_MEMORY, "no memory for a narinfo");
+	digest_hex(&digest, hex);
+	rendered->etag[0] = '"';
+	memcpy(rendered->etag + 1, hex, 32);
+	rendered->etag[33] = '"';
+	(void)MHD_add_response_header(rendered->response, "Content-Type", "text/x-nix-narinfo");
+	(void)MHD_add_response_header(rendered->response, "ETag", rendered->etag);
+	return RC_OK;
+}
+
+enum rc narinfo_get(struct binary_cache *cache, const struct op *op,
+		    const uint8_t hash[STORE_PATH_HASH_SIZE], struct rendered **out,
+		    struct err *err)
+{
+	struct buf text CLEANUP(buf_release) = BUF_INIT;
+	struct path_info info AUTO_PATH_INFO = { 0 };
+	struct rendered *rendered = mem_zalloc(sizeof(*rendered));
+	enum rc rc;
+
+	refcount_init(&rendered->ref);
+	/* Asked before the path info: at worst this is thrown away once more than it had to be. */
+	rendered->has_generation = generation_of(cache, &rendered->generation);
+	rendered->until_ns = clock_monotonic_ns() + KEEP_NS;
+	rc = path_info_service_get(cache->services->path_infos, op, hash, &info, err);
+	if (rc == RC_OK)
+		rc = render(cache, op, &info, &text, err);
+	if (rc == RC_OK)
+		rc = make_response(rendered, &text, err);
+	if (rc != RC_OK) {
+		free(rendered);
+		return rc;
+	}
+	lru_put(cache->narinfos, hash, rendered, sizeof(*rendered) + 512 + text.len);
+	*out = rendered;
+	return RC_OK;
+}
+
+void narinfo_reply(struct http_exchange *exchange, struct rendered *rendered)
+{
+	const char *known = http_header(exchange, "If-None-Match");
+
+	if (known &&
+	    http_etag_listed(view_of_string(known), view_of_string(rendered->etag), true)) {
+		struct MHD_Response *empty =
+			MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+
+		if (empty) {
+			(void)MHD_add_response_header(empty, "ETag", rendered->etag);
+			http_reply(exchange, MHD_HTTP_NOT_MODIFIED, empty);
+			return;
+		}
+	}
+	http_reply_shared(exchange, MHD_HTTP_OK, rendered->response);
+}

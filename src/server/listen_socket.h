@@ -1,0 +1,23 @@
+/* Sockets to listen on, by the addresses that people write; and whose a unix socket's path is. */
+#ifndef CASTOR_SERVER_LISTEN_SOCKET_H
+#define CASTOR_SERVER_LISTEN_SOCKET_H
+
+#include "base/err.h"
+
+struct listen_socket {
+	int fd;
+	int lock_fd; /* of a unix socket's lock file; -1: none */
+	char *path;  /* of a unix socket in the filesystem; NULL: none */
+};
+
+/* "host:port", "[::1]:8000", "/path/of/socket", "@abstract"; nonblocking. RC_BUSY where another server
+ * lives there; a dead socket file is replaced. */
+enum rc listen_socket_open(const char *address, struct listen_socket *out,
+			   struct err *err) MUST_USE;
+/* Removes the socket's file. */
+void listen_socket_close(struct listen_socket *socket);
+
+/* Takes the lock beside a unix socket's path: a socket whose lock is free is dead. RC_BUSY. */
+enum rc listen_socket_lock(const char *path, int *lock_fd, struct err *err) MUST_USE;
+
+#endif
