@@ -6,7 +6,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/closure_file.h"
-#include "cli/json.h"
+#include "base/json.h"
 #include "cli/progress.h"
 #include "transfer/copy.h"
 #include "transfer/ingest.h"
