@@ -281,6 +281,155 @@ static void refuses(void **state)
 	}
 }
 
+/* Lines with every field; all of them are right. */
+static const char *const all_fields[] = {
+	"StorePath: /nix/store/gwina1sjk7g95wq6fxc6b7s1hza53h74-hello",
+	"URL: nar/x.nar.xz",
+	"Compression: xz",
+	"FileHash: sha256:" HASH52,
+	"FileSize: 100",
+	"NarHash: sha256:" HASH52,
+	"NarSize: 120",
+	"References: " ZEROS "-a " ZEROS "-b",
+	"Deriver: " ZEROS "-hello.drv",
+	"System: x86_64-linux",
+	"Sig: a.b-1:" SIG,
+	"CA: fixed:md5:4jqlbi14cxf6wpcajbphm40hax",
+};
+
+/* All of them, but line `at` ends in `end`. */
+static void join_fields(size_t at, const char *end, struct buf *out)
+{
+	buf_clear(out);
+	for (size_t i = 0; i < ARRAY_LEN(all_fields); i++)
+		buf_printf(out, "%s%s", all_fields[i], i == at ? end : "\n");
+}
+
+/* Two that agree are refused as well: which one another reader takes is not ours to guess. */
+static void every_field_comes_once(void **state)
+{
+	AUTO_BUF text = BUF_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(all_fields); i++) {
+		AUTO_NARINFO struct narinfo narinfo = { 0 };
+		AUTO_BUF sentence = BUF_INIT;
+		struct err err = ERR_INIT;
+		size_t key_len = strcspn(all_fields[i], ":");
+
+		join_fields(SIZE_MAX, "", &text);
+		buf_printf(&text, "%s\n", all_fields[i]);
+		if (strncmp(all_fields[i], "Sig", key_len) == 0) {
+			parse(buf_string(&text), &narinfo);
+			assert_int_equal(narinfo.info.signature_count, 2);
+			continue;
+		}
+		buf_printf(&sentence, "%.*s comes twice", (int)key_len, all_fields[i]);
+		assert_rc(RC_INVALID, narinfo_parse(buf_view(&text), &narinfo, &err), &err);
+		assert_says(&err, buf_string(&sentence));
+	}
+}
+
+/* Of no field a carriage return, or another foreign byte at its end, becomes part of the value. */
+static void other_ends_of_lines(void **state)
+{
+	static const char *const ends[] = { "\r\n", "\r", "\t\n", "\v\n", "\x7f\n", "\xc2\xa0\n" };
+	AUTO_BUF text = BUF_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(all_fields); i++) {
+		for (size_t end = 0; end <= ARRAY_LEN(ends); end++) {
+			struct narinfo narinfo;
+			struct err err = ERR_INIT;
+
+			join_fields(i, end < ARRAY_LEN(ends) ? ends[end] : "\1\n", &text);
+			for (size_t at = 0; end == ARRAY_LEN(ends) && at < text.len; at++) {
+				if (text.ptr[at] == 1)
+					text.ptr[at] = '\0';
+			}
+			assert_rc(RC_INVALID, narinfo_parse(buf_view(&text), &narinfo, &err), &err);
+			assert_null(narinfo.url);
+		}
+	}
+}
+
+static struct path_info parsed(const char *text)
+{
+	struct narinfo narinfo = { 0 };
+	struct path_info info;
+
+	parse(text, &narinfo);
+	info = narinfo.info;
+	memset(&narinfo.info, 0, sizeof(narinfo.info));
+	narinfo_release(&narinfo);
+	return info;
+}
+
+/* Whether the key's signature of `signed_text` is one of `text`. */
+static bool covers(const struct secret_key *secret, const struct public_key *key,
+		   const char *signed_text, const char *text)
+{
+	AUTO_PATH_INFO struct path_info original = parsed(signed_text);
+	AUTO_PATH_INFO struct path_info edited = parsed(text);
+	AUTO_BUF message = BUF_INIT;
+	struct signature signature;
+	struct err err = ERR_INIT;
+	bool good;
+
+	path_info_fingerprint(&original, &message);
+	assert_ok(signature_make(secret, buf_view(&message), &signature, &err), &err);
+	buf_clear(&message);
+	path_info_fingerprint(&edited, &message);
+	good = signatures_find(&signature, 1, key, 1, buf_view(&message)) != NULL;
+	signature_release(&signature);
+	return good;
+}
+
+#define REST URL_LINE HASH_LINE SIZE_LINE
+
+/* A signature stands for the path, its NAR and the set of its references, and for no other ones. */
+static void signatures_cover_references(void **state)
+{
+	static const char text[] = STORE_PATH_LINE REST "References: " ZEROS "-a " ZEROS "-b\n";
+	static const struct {
+		const char *text;
+		bool covered;
+	} edits[] = {
+		{ text, true },
+		{ STORE_PATH_LINE REST "References: " ZEROS "-b " ZEROS "-a\n", true },
+		{ STORE_PATH_LINE REST "References: " ZEROS "-b " ZEROS "-a " ZEROS "-b\n", true },
+		{ STORE_PATH_LINE REST "References: " ZEROS "-a " ZEROS "-c\n", false },
+		{ STORE_PATH_LINE REST "References: " ZEROS "-a\n", false },
+		{ STORE_PATH_LINE REST "References: " ZEROS "-a " ZEROS "-b " ZEROS "-c\n", false },
+		{ STORE_PATH_LINE REST "References: \n", false },
+		{ STORE_PATH_LINE REST, false },
+		/* A reference and the path itself, swapped. */
+		{ "StorePath: /nix/store/" ZEROS "-a\n" REST
+		  "References: gwina1sjk7g95wq6fxc6b7s1hza53h74-hello " ZEROS "-b\n",
+		  false },
+		{ STORE_PATH_LINE URL_LINE HASH_LINE "NarSize: 121\nReferences: " ZEROS "-a " ZEROS
+						     "-b\n",
+		  false },
+	};
+	struct secret_key secret, other;
+	struct public_key key, other_key;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	assert_ok(secret_key_generate(view_of_string("k"), &secret, &err), &err);
+	assert_ok(secret_key_generate(view_of_string("k"), &other, &err), &err);
+	secret_key_public(&secret, &key);
+	secret_key_public(&other, &other_key);
+	for (size_t i = 0; i < ARRAY_LEN(edits); i++) {
+		if (covers(&secret, &key, text, edits[i].text) != edits[i].covered)
+			fail_msg("covered: %d: %s", !edits[i].covered, edits[i].text);
+	}
+	assert_false(covers(&other, &key, text, text)); /* the wrong key, of the right name */
+	assert_true(covers(&other, &other_key, text, text));
+	strcpy(key.name, "K"); /* the right key, of the wrong name */
+	assert_false(covers(&secret, &key, text, text));
+}
+
 static void counts_have_limits(void **state)
 {
 	AUTO_BUF text = BUF_INIT;
@@ -365,6 +514,9 @@ int main(void)
 		cmocka_unit_test(wild_spellings),
 		cmocka_unit_test(every_spelling_of_a_hash),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(every_field_comes_once),
+		cmocka_unit_test(other_ends_of_lines),
+		cmocka_unit_test(signatures_cover_references),
 		cmocka_unit_test(counts_have_limits),
 		cmocka_unit_test(every_cut),
 		cmocka_unit_test(content_addresses_are_checked),
