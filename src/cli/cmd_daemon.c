@@ -7,6 +7,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#ifdef CASTOR_WITH_HTTP
+#include "server/cache_server.h"
+#endif
 #include "server/health.h"
 #include "server/reflection.h"
 #include "server/store_rpc.h"
@@ -19,6 +22,9 @@ struct options {
 	struct cli_list listen;
 	const char *tls_cert, *tls_key, *tls_client_ca;
 	bool allow_incomplete, no_list;
+#ifdef CASTOR_WITH_HTTP
+	struct cli_list http;
+#endif
 };
 
 static const struct cli_option option_table[] = {
@@ -39,6 +45,13 @@ static const struct cli_option option_table[] = {
 	  offsetof(struct options, allow_incomplete), NULL },
 	{ "no-list", 0, CLI_FLAG, NULL, "refuse to list the store's paths",
 	  offsetof(struct options, no_list), NULL },
+#ifdef CASTOR_WITH_HTTP
+	{ "http", 0, CLI_LIST, "ADDRESS",
+	  "serve the store as a Nix binary cache too, there, as castor serve does; may be given "
+	  "many "
+	  "times",
+	  offsetof(struct options, http), NULL },
+#endif
 	{ NULL },
 };
 
@@ -76,10 +89,38 @@ static enum rc listen_everywhere(struct rpc_server *server, const struct cli_lis
 	return RC_OK;
 }
 
+#ifdef CASTOR_WITH_HTTP
+static enum rc start_http(struct cli *cli, const struct cli_list *addresses,
+			  struct cache_server *server, struct err *err)
+{
+	struct binary_cache_options options = { .services = &cli->services };
+	enum rc rc;
+
+	if (addresses->count == 0)
+		return RC_OK;
+	rc = cache_server_open(&options, server, err);
+	for (size_t i = 0; rc == RC_OK && i < addresses->count; i++)
+		rc = http_server_listen(server->http, addresses->values[i], NULL, err);
+	return rc == RC_OK ? http_server_start(server->http, err) : rc;
+}
+#endif
+
+static void wait_for_signal(struct cli *cli, const struct options *options)
+{
+	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
+
+	sd_notify(0, "READY=1");
+	for (size_t i = 0; i < options->listen.count || i < 1; i++)
+		log_info("serving on %s",
+			 options->listen.count ? options->listen.values[i] : DEFAULT_ADDRESS);
+	while (poll(&wait, 1, -1) < 1)
+		;
+	sd_notify(0, "STOPPING=1");
+}
+
 static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rpc *context,
 		     const struct options *options, struct err *err)
 {
-	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
 	enum rc rc;
 
 	store_rpc_register(server, context);
@@ -91,15 +132,18 @@ static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rp
 	if (rc != RC_OK)
 		return rc;
 	rpc_server_start(server);
-	sd_notify(0, "READY=1");
-	for (size_t i = 0; i < options->listen.count || i < 1; i++)
-		log_info("serving on %s",
-			 options->listen.count ? options->listen.values[i] : DEFAULT_ADDRESS);
-	while (poll(&wait, 1, -1) < 1)
-		;
-	sd_notify(0, "STOPPING=1");
+#ifdef CASTOR_WITH_HTTP
+	struct cache_server http = { 0 };
+
+	rc = start_http(cli, &options->http, &http, err);
+	if (rc == RC_OK)
+		wait_for_signal(cli, options);
+	cache_server_close(&http, GRACE_S * NS_PER_S);
+#else
+	wait_for_signal(cli, options);
+#endif
 	rpc_server_stop(server, GRACE_S * NS_PER_S);
-	return RC_OK;
+	return rc;
 }
 
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)

@@ -6,11 +6,11 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/cli.h"
-#include "server/binary_cache.h"
+#include "server/cache_server.h"
 
 #define DEFAULT_ADDRESS "[::1]:9000"
 
-enum { GRACE_S = 20, REMOTE_THREADS = 32 };
+enum { GRACE_S = 20 };
 
 struct options {
 	struct cli_list listen;
@@ -85,7 +85,6 @@ static enum rc serve(struct cli *cli, struct http_server *server, const struct o
 	while (poll(&wait, 1, -1) < 1)
 		;
 	sd_notify(0, "STOPPING=1");
-	http_server_stop(server, GRACE_S * NS_PER_S);
 	return RC_OK;
 }
 
@@ -105,29 +104,18 @@ static enum rc cache_options(const struct cli *cli, const struct options *option
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)
 {
 	const struct options *options = values;
-	struct http_server_options server_options = { 0 };
 	struct binary_cache_options wish;
-	struct http_handlers handlers;
-	struct binary_cache *cache;
-	struct http_server *server;
+	struct cache_server server = { 0 };
 	enum rc rc = cache_options(cli, options, &wish, err);
 
 	(void)argc, (void)argv;
 	if (rc == RC_OK)
 		rc = cli_open_store(cli, err);
-	if (rc != RC_OK)
-		return rc;
-	/* Bodies are read in the threads that send them; those of another machine's store wait. */
-	if (blob_service_latency(cli->services.blobs) == BLOB_LATENCY_REMOTE)
-		server_options.threads = REMOTE_THREADS;
-	cache = binary_cache_new(&wish);
-	binary_cache_handlers(cache, &handlers);
-	rc = http_server_new(&server_options, &handlers, &server, err);
-	if (rc == RC_OK) {
-		rc = serve(cli, server, options, err);
-		http_server_free(server);
-	}
-	binary_cache_free(cache);
+	if (rc == RC_OK)
+		rc = cache_server_open(&wish, &server, err);
+	if (rc == RC_OK)
+		rc = serve(cli, server.http, options, err);
+	cache_server_close(&server, GRACE_S * NS_PER_S);
 	return rc;
 }
 
