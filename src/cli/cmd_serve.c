@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cli/upload_policy.h"
 #include "server/cache_server.h"
 
 #define DEFAULT_ADDRESS "[::1]:9000"
@@ -16,6 +17,10 @@ struct options {
 	struct cli_list listen;
 	unsigned priority;
 	const char *compression;
+	bool allow_upload;
+	const char *upload_token, *upload_token_file;
+	struct cli_list require_signature;
+	const char *sign_key;
 };
 
 static const struct cli_option option_table[] = {
@@ -31,6 +36,25 @@ static const struct cli_option option_table[] = {
 	{ "compression", 0, CLI_STRING, "KIND",
 	  "how NARs are sent: zstd (default), as the store keeps their contents, or none",
 	  offsetof(struct options, compression), NULL },
+	{ "allow-upload", 0, CLI_FLAG, NULL,
+	  "take uploads (nix copy --to http://:TOKEN@host), from whoever has the token, or of what "
+	  "a required key has signed",
+	  offsetof(struct options, allow_upload), NULL },
+	{ "upload-token", 0, CLI_STRING, "TOKEN",
+	  "what uploads have to bring, as a bearer token or as a password; it is seen in the list "
+	  "of "
+	  "processes: better by --upload-token-file or in CASTOR_UPLOAD_TOKEN",
+	  offsetof(struct options, upload_token), "CASTOR_UPLOAD_TOKEN" },
+	{ "upload-token-file", 0, CLI_STRING, "FILE", "a file with that token",
+	  offsetof(struct options, upload_token_file), NULL },
+	{ "require-signature", 0, CLI_LIST, "KEY",
+	  "publish only what one of these public keys (name:base64) has signed; may be given many "
+	  "times",
+	  offsetof(struct options, require_signature), NULL },
+	{ "sign-key", 0, CLI_STRING, "FILE",
+	  "sign what is uploaded with this secret key, as nix-store --generate-binary-cache-key "
+	  "writes it",
+	  offsetof(struct options, sign_key), NULL },
 	{ NULL },
 };
 
@@ -104,28 +128,42 @@ static enum rc cache_options(const struct cli *cli, const struct options *option
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)
 {
 	const struct options *options = values;
-	struct binary_cache_options wish;
+	const struct upload_wish uploads = {
+		.allow = options->allow_upload,
+		.token = options->upload_token,
+		.token_file = options->upload_token_file,
+		.required = &options->require_signature,
+		.sign_key = options->sign_key,
+	};
 	struct cache_server server = { 0 };
+	struct binary_cache_options wish;
+	struct upload_policy policy;
 	enum rc rc = cache_options(cli, options, &wish, err);
 
 	(void)argc, (void)argv;
 	if (rc == RC_OK)
-		rc = cli_open_store(cli, err);
+		rc = upload_policy_load(&uploads, &policy, err);
+	if (rc != RC_OK)
+		return rc;
+	upload_policy_apply(&policy, &wish);
+	rc = cli_open_store(cli, err);
 	if (rc == RC_OK)
 		rc = cache_server_open(&wish, &server, err);
 	if (rc == RC_OK)
 		rc = serve(cli, server.http, options, err);
 	cache_server_close(&server, GRACE_S * NS_PER_S);
+	upload_policy_release(&policy);
 	return rc;
 }
 
 const struct command command_serve = {
 	.name = "serve",
 	.summary = "serve a store to Nix, as a binary cache by HTTP",
-	.details = "Any path in the store is served: its narinfo, its NAR, its listing. TLS is the "
-		   "work "
-		   "of a\nreverse proxy; castor-serve(1) shows one. SIGTERM stops accepting, lets "
-		   "replies in flight\nfinish for 20 seconds, and ends.",
+	.details = "Any path in the store is served: its narinfo, its NAR, its listing. TLS is a "
+		   "reverse\n"
+		   "proxy's work; castor-serve(1) shows one. SIGTERM stops accepting, lets replies "
+		   "in\n"
+		   "flight finish for 20 seconds, and ends.",
 	.shared = CLI_STORE | CLI_UPSTREAM,
 	.options = option_table,
 	.options_size = sizeof(struct options),

@@ -52,6 +52,8 @@ struct binary_cache *binary_cache_new(const struct binary_cache_options *options
 	cache->services = options->services;
 	cache->layouts = nar_layouts_new(options->services,
 					 options->layouts ? options->layouts : DEFAULT_LAYOUTS);
+	if (options->uploads)
+		cache->uploads = nar_uploads_new(options->services, &nar_upload_limits_default);
 	cache->narinfos = lru_new(STORE_PATH_HASH_SIZE, NARINFOS_BUDGET, &rendered_lru);
 	cache->cache_info = text_response("text/x-nix-cache-info", info);
 	cache->health = text_response("text/plain", "ok\n");
@@ -67,6 +69,7 @@ void binary_cache_free(struct binary_cache *cache)
 		return;
 	lru_free(cache->narinfos);
 	nar_layouts_free(cache->layouts);
+	nar_uploads_free(cache->uploads);
 	MHD_destroy_response(cache->cache_info);
 	MHD_destroy_response(cache->health);
 	MHD_destroy_response(cache->absent);
@@ -75,7 +78,7 @@ void binary_cache_free(struct binary_cache *cache)
 
 /* ---- Requests ---- */
 
-static struct request *request_new(const struct http_route *route)
+struct request *binary_cache_request_new(const struct http_route *route)
 {
 	struct request *request = mem_zalloc(sizeof(*request));
 
@@ -87,6 +90,8 @@ static void request_free(struct request *request)
 {
 	if (!request)
 		return;
+	nar_upload_free(request->upload);
+	buf_release(&request->text);
 	buf_release(&request->node_bytes);
 	nar_layout_unref(request->layout);
 	rendered_unref(request->rendered);
@@ -105,7 +110,7 @@ static enum http_next begin_narinfo(struct binary_cache *cache, struct http_exch
 	struct rendered *rendered = narinfo_peek(cache, route->hash);
 
 	if (!rendered) {
-		exchange->state = request_new(route);
+		exchange->state = binary_cache_request_new(route);
 		return HTTP_WORK;
 	}
 	narinfo_reply(exchange, rendered);
@@ -135,7 +140,7 @@ static void reply_nar(struct binary_cache *cache, struct http_exchange *exchange
 static enum http_next begin_nar(struct binary_cache *cache, struct http_exchange *exchange,
 				const struct http_route *route)
 {
-	struct request *request = exchange->state = request_new(route);
+	struct request *request = exchange->state = binary_cache_request_new(route);
 	struct digest key;
 
 	if (route->kind == HTTP_ROUTE_NAR_BRIDGE && !http_parameter(exchange, "narsize")) {
@@ -172,6 +177,10 @@ static enum http_next begin(void *context, struct http_exchange *exchange)
 	struct binary_cache *cache = context;
 	struct http_route route;
 
+	if (exchange->method == HTTP_PUT && cache->uploads) {
+		http_route_parse(view_of_string(exchange->path), &route);
+		return upload_begin(cache, exchange, &route);
+	}
 	/* A body that nobody reads would be taken for the next request. */
 	if (exchange->has_body || (exchange->method != HTTP_GET && exchange->method != HTTP_HEAD))
 		return exchange->has_body && exchange->method != HTTP_PUT ? HTTP_BODY
@@ -190,9 +199,14 @@ static enum http_next begin(void *context, struct http_exchange *exchange)
 	case HTTP_ROUTE_NAR_BRIDGE:
 		return begin_nar(cache, exchange, &route);
 	case HTTP_ROUTE_LISTING:
-		exchange->state = request_new(&route);
+		exchange->state = binary_cache_request_new(&route);
 		return HTTP_WORK;
 	case HTTP_ROUTE_FILE:
+		/* nix asks before it uploads. */
+		if (!cache->uploads || exchange->method != HTTP_HEAD)
+			break;
+		exchange->state = binary_cache_request_new(&route);
+		return HTTP_WORK;
 	case HTTP_ROUTE_NONE:
 		break;
 	}
@@ -202,7 +216,13 @@ static enum http_next begin(void *context, struct http_exchange *exchange)
 static void take_body(void *context, struct http_exchange *exchange, struct view bytes,
 		      size_t *taken)
 {
+	struct request *request = exchange->state;
+
 	(void)context;
+	if (request && request->is_upload) {
+		upload_body(exchange, bytes, taken);
+		return;
+	}
 	(void)refuse_method(exchange);
 	*taken = bytes.len;
 }
@@ -237,6 +257,14 @@ static void work(void *context, struct http_exchange *exchange, const struct op 
 	struct binary_cache *cache = context;
 	struct request *request = exchange->state;
 
+	if (request->is_upload) {
+		upload_work(cache, exchange, op);
+		return;
+	}
+	if (request->route.kind == HTTP_ROUTE_FILE) {
+		request->rc = upload_is_pending(cache, exchange, op, &request->err);
+		return;
+	}
 	if (request->route.kind == HTTP_ROUTE_NARINFO) {
 		request->rc = narinfo_get(cache, op, request->route.hash, &request->rendered,
 					  &request->err);
@@ -261,10 +289,14 @@ static enum http_next end(void *context, struct http_exchange *exchange)
 
 	if (!request)
 		return refuse_method(exchange);
+	if (request->is_upload)
+		return upload_end(exchange);
 	if (request->rc == RC_NOT_FOUND)
 		return absent(cache, exchange);
 	if (request->rc != RC_OK)
 		binary_cache_reply_error(exchange, request->rc, &request->err);
+	else if (request->route.kind == HTTP_ROUTE_FILE)
+		http_reply_text(exchange, 200, "it waits for its narinfo");
 	else if (request->rendered)
 		narinfo_reply(exchange, request->rendered);
 	else

@@ -7,12 +7,16 @@
 
 #include "server/http_server.h"
 #include "service/services.h"
+#include "transfer/nar_publish.h"
 
 struct binary_cache_options {
 	const struct services *services; /* borrowed: all of them, scratch may be NULL */
 	unsigned priority;               /* 0: 40; the lower, the earlier a client asks */
 	bool plain;                      /* offer NARs uncompressed */
 	size_t layouts;                  /* bytes of memory for layouts of NARs; 0: 256 MiB */
+	bool uploads;                    /* are taken; scratch must not be NULL then */
+	const char *upload_token;        /* from whoever has it; NULL: from anybody; borrowed */
+	struct nar_publish_policy publish;
 };
 
 struct binary_cache;

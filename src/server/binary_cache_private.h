@@ -6,12 +6,14 @@
 #include "server/binary_cache.h"
 #include "server/http_route.h"
 #include "transfer/nar_layouts.h"
+#include "transfer/nar_upload.h"
 
 struct binary_cache {
 	struct binary_cache_options options;
 	const struct services *services;
 	struct nar_layouts *layouts;
-	struct lru *narinfos; /* hash part → struct rendered */
+	struct lru *narinfos;        /* hash part → struct rendered */
+	struct nar_uploads *uploads; /* NULL: there are none */
 	struct MHD_Response *cache_info, *health, *absent;
 };
 
@@ -26,10 +28,14 @@ struct request {
 	struct node node; /* borrows from node_bytes */
 	struct nar_layout *layout;
 	struct rendered *rendered;
-	enum rc rc; /* what `work` came to */
+	bool is_upload, worked;
+	struct nar_upload *upload; /* of a NAR */
+	struct buf text;           /* an uploaded narinfo */
+	enum rc rc;                /* what `work` came to, or the upload */
 	struct err err;
 };
 
+struct request *binary_cache_request_new(const struct http_route *route);
 /* One line, and the outcome's status; logs what is the server's own fault. */
 void binary_cache_reply_error(struct http_exchange *exchange, enum rc rc, const struct err *err);
 
@@ -48,6 +54,17 @@ extern const struct lru_ops rendered_lru;
 /* The JSON of a .ls file; appends. */
 enum rc listing_make(const struct services *services, const struct op *op, const struct node *root,
 		     struct buf *out, struct err *err) MUST_USE;
+
+/* ---- binary_cache_upload.c: of a PUT, what handlers do ---- */
+
+enum http_next upload_begin(struct binary_cache *cache, struct http_exchange *exchange,
+			    const struct http_route *route);
+void upload_body(struct http_exchange *exchange, struct view bytes, size_t *taken);
+enum http_next upload_end(struct http_exchange *exchange);
+void upload_work(struct binary_cache *cache, struct http_exchange *exchange, const struct op *op);
+/* RC_NOT_FOUND: no NAR of that path waits for its narinfo. */
+enum rc upload_is_pending(struct binary_cache *cache, const struct http_exchange *exchange,
+			  const struct op *op, struct err *err) MUST_USE;
 
 /* ---- binary_cache_nar.c ---- */
 
