@@ -3,7 +3,7 @@
  * has its content in the blob and directory services that it was opened over.
  *
  *	nix+http://host[:port][/path]?trusted-public-keys=name:base64[ name:base64…]
- *	nix+https://…	[&tls-ca=FILE][&castore=URL]
+ *	nix+https://…	[&tls-ca=FILE][&castore=URL], a '+' in that URL as "%2B"
  *
  * Many threads that ask for one path share a download. What was ingested is remembered, as long as
  * memory for it is left; what the cache does not have, for a while. A cache is only read, and has no list.
