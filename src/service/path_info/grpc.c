@@ -244,6 +244,26 @@ static void facts_free(struct nar_facts_store *store)
 	free(grpc);
 }
 
+/* Is the node's content there, as far as its own digest tells? True also where nobody can say. */
+static bool content_is_there(struct rpc_channel *channel, const struct op *op,
+			     const struct node *node)
+{
+	struct buf request CLEANUP(buf_release) = BUF_INIT;
+	struct buf reply CLEANUP(buf_release) = BUF_INIT;
+	const char *method = "castore.v1.BlobService/Stat";
+
+	if (node->kind == NODE_SYMLINK)
+		return true;
+	if (node->kind == NODE_DIRECTORY) {
+		method = "castore.v1.DirectoryService/Get";
+		message_write_get_directory(&node->digest, false, &request);
+	} else {
+		message_write_stat_request(&node->digest, false, &request);
+	}
+	return rpc_unary(channel, op, method, buf_view(&request), true, &reply, NULL) !=
+	       RC_NOT_FOUND;
+}
+
 static enum rc facts_get(struct nar_facts_store *store, const struct op *op,
 			 const struct node *node, struct nar_facts *out, struct err *err)
 {
@@ -258,9 +278,9 @@ static enum rc facts_get(struct nar_facts_store *store, const struct op *op,
 	/* Both families refuse a node with a name. */
 	node_encode(node, false, &request);
 	rc = rpc_unary(grpc->channel, op, calculate_method, buf_view(&request), true, &reply, err);
-	/* The server lacks a part of it (DATA_LOSS, INTERNAL): from here, facts that are not there.
-	 * Who needs them computes them, and meets a real failure again. */
-	if (rc == RC_CORRUPT || rc == RC_IO)
+	/* Where the node is not there at all, servers say DATA_LOSS or INTERNAL, as they do of
+	 * damage. */
+	if (rc == RC_IO && !content_is_there(grpc->channel, op, node))
 		return RC_NOT_FOUND;
 	return rc == RC_OK ? message_read_calculate_nar_response(buf_view(&reply), &out->nar_size,
 								 &out->nar_sha256, err)
