@@ -1,4 +1,6 @@
 /* BlobService: Stat, Read, Put. */
+#include <string.h>
+
 #include "base/mem.h"
 #include "net/messages.h"
 #include "server/put_group.h"
@@ -11,6 +13,7 @@ enum {
 	READ_QUICK_BYTES = 16 << 10,
 	/* An upload's message of this much is only copied: no work for another thread. */
 	PUT_QUICK_BYTES = 64 << 10,
+	LARGE_PUTS_MAX = 512,
 };
 
 static struct blob_service *blobs_of(struct rpc_call *call)
@@ -82,10 +85,11 @@ static enum rc read_message(struct rpc_call *call, struct view message, struct e
 }
 
 /* How much comes in the next message: whole chunks, which are then decoded right into it. */
-static enum rc next_length(struct rpc_call *call, struct read_state *state, size_t *out,
-			   struct err *err)
+static enum rc next_length(struct rpc_call *call, struct read_state *state, size_t room,
+			   size_t *out, struct err *err)
 {
 	uint64_t end = state->offset;
+	uint64_t first_end = 0;
 
 	while (end < blob_reader_size(state->reader)) {
 		struct blob_chunk chunk;
@@ -93,40 +97,70 @@ static enum rc next_length(struct rpc_call *call, struct read_state *state, size
 
 		if (rc != RC_OK)
 			return rc;
-		if (chunk.offset + chunk.size - state->offset > READ_MESSAGE_BYTES)
+		first_end = first_end ? first_end : chunk.offset + chunk.size;
+		if (chunk.offset + chunk.size - state->offset > room)
 			break;
 		end = chunk.offset + chunk.size;
 	}
-	/* Chunks of a huge blob may be larger than a message. */
-	*out = end > state->offset ? (size_t)(end - state->offset) : READ_MESSAGE_BYTES;
-	if (*out > blob_reader_size(state->reader) - state->offset)
-		*out = (size_t)(blob_reader_size(state->reader) - state->offset);
+	/* Chunks may be larger than a message: those of a huge blob, or where memory is scarce. */
+	*out = end > state->offset ? (size_t)(end - state->offset) : room;
+	if (*out > first_end - state->offset && end == state->offset)
+		*out = (size_t)(first_end - state->offset);
 	return RC_OK;
+}
+
+/* Reads what goes into the message. Where that is only a part of a chunk, because memory is scarce,
+ * the chunk is decoded elsewhere: nothing of it stays while the client is slow. */
+static enum rc read_content(struct rpc_call *call, struct read_state *state, uint8_t *out,
+			    size_t want, struct err *err)
+{
+	const struct op *op = rpc_call_op(call);
+	struct blob_chunk chunk;
+	uint8_t *scratch;
+	size_t got;
+	enum rc rc = blob_reader_locate(state->reader, op, state->offset, &chunk, err);
+
+	if (rc == RC_OK && chunk.has_digest && chunk.size <= RPC_BLOCK_SIZE &&
+	    (chunk.offset != state->offset || want < chunk.size)) {
+		scratch = rpc_scratch_take();
+		if (!scratch)
+			return err_set(err, RC_NO_MEMORY, "no memory for a chunk");
+		rc = blob_reader_read_chunk(state->reader, op, &chunk, scratch, err);
+		if (rc == RC_OK)
+			memcpy(out, scratch + (state->offset - chunk.offset), want);
+		rpc_scratch_give(scratch);
+		return rc;
+	}
+	if (rc == RC_OK)
+		rc = blob_reader_pread(state->reader, op, out, want, state->offset, &got, err);
+	blob_reader_forget(state->reader);
+	if (rc == RC_OK && got != want)
+		rc = err_set(err, RC_CORRUPT, "a blob ended %zu bytes early", want - got);
+	return rc;
 }
 
 static enum rc read_more(struct rpc_call *call, struct buf *out, enum rpc_next *next,
 			 struct err *err)
 {
 	struct read_state *state = rpc_call_state(call);
-	size_t want, got;
+	size_t room = out->cap - MESSAGE_BLOB_CHUNK_HEAD;
+	size_t want;
 	enum rc rc;
 
+	room = room < READ_MESSAGE_BYTES ? room : READ_MESSAGE_BYTES;
 	if (state->offset == blob_reader_size(state->reader)) {
 		*next = RPC_NEXT_END;
 		return RC_OK;
 	}
-	rc = next_length(call, state, &want, err);
+	rc = next_length(call, state, room, &want, err);
 	if (rc != RC_OK)
 		return rc;
 	message_begin_blob_chunk(want, out);
-	rc = blob_reader_pread(state->reader, rpc_call_op(call), out->ptr + out->len, want,
-			       state->offset, &got, err);
+	rc = read_content(call, state, out->ptr + out->len, want, err);
 	if (rc != RC_OK)
 		return rc;
-	if (got != want)
-		return err_set(err, RC_CORRUPT, "a blob ended %zu bytes early", want - got);
-	out->len += got;
-	state->offset += got;
+	out->len += want;
+	state->offset += want;
 	*next = state->offset == blob_reader_size(state->reader) ? RPC_NEXT_LAST : RPC_NEXT_MESSAGE;
 	return RC_OK;
 }
@@ -154,6 +188,8 @@ struct put_state {
 	struct blob_writer *writer;
 	struct digest digest;
 	struct put_commit commit;
+	uint64_t received;
+	bool large;     /* counted as one */
 	bool entered;   /* the group waits for us */
 	bool committed; /* commit.rc says how it went */
 };
@@ -177,6 +213,28 @@ static enum rc put_open(struct rpc_call *call, struct put_state *state, struct e
 	return RC_OK;
 }
 
+/* Takes content in. Each large upload that is under way holds some memory, however long. */
+static enum rc put_data(struct rpc_call *call, struct put_state *state, struct view data,
+			struct err *err)
+{
+	struct store_rpc *context = rpc_call_context(call);
+	enum rc rc = put_open(call, state, err);
+
+	if (rc != RC_OK)
+		return rc;
+	state->received += data.len;
+	if (!state->large && state->received > PUT_QUICK_BYTES) {
+		if (atomic_fetch_add(&context->large_puts, 1) >= LARGE_PUTS_MAX) {
+			atomic_fetch_sub(&context->large_puts, 1);
+			return err_set(err, RC_NO_MEMORY,
+				       "the server takes in %d large blobs already",
+				       LARGE_PUTS_MAX);
+		}
+		state->large = true;
+	}
+	return blob_writer_write(state->writer, rpc_call_op(call), data, err);
+}
+
 static enum rc put_message(struct rpc_call *call, struct view message, struct err *err)
 {
 	struct put_state *state = rpc_call_state(call);
@@ -184,9 +242,7 @@ static enum rc put_message(struct rpc_call *call, struct view message, struct er
 	enum rc rc;
 
 	rc = message_read_blob_chunk(message, &data, err);
-	if (rc == RC_OK)
-		rc = put_open(call, state, err);
-	return rc == RC_OK ? blob_writer_write(state->writer, rpc_call_op(call), data, err) : rc;
+	return rc == RC_OK ? put_data(call, state, data, err) : rc;
 }
 
 static enum rc put_piece(struct rpc_call *call, struct view piece, size_t rest, bool first,
@@ -194,14 +250,12 @@ static enum rc put_piece(struct rpc_call *call, struct view piece, size_t rest, 
 {
 	struct put_state *state = rpc_call_state(call);
 	struct view data = piece;
-	enum rc rc;
 
 	if (first && !message_split_blob_chunk(piece, rest, &data)) {
 		*whole = true;
 		return RC_OK;
 	}
-	rc = put_open(call, state, err);
-	return rc == RC_OK ? blob_writer_write(state->writer, rpc_call_op(call), data, err) : rc;
+	return put_data(call, state, data, err);
 }
 
 static void put_committed(struct put_commit *commit)
@@ -258,9 +312,11 @@ static enum rc put_more(struct rpc_call *call, struct buf *out, enum rpc_next *n
 
 static void put_close(struct rpc_call *call)
 {
-	const struct store_rpc *context = rpc_call_context(call);
+	struct store_rpc *context = rpc_call_context(call);
 	struct put_state *state = rpc_call_state(call);
 
+	if (state->large)
+		atomic_fetch_sub(&context->large_puts, 1);
 	if (state->entered)
 		put_group_leave(context->puts);
 	blob_writer_free(state->writer);

@@ -11,26 +11,58 @@ enum { KEPT = 16 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void *kept[KEPT];
-static unsigned count;
+static unsigned count, in_use;
+
+/* Under the lock. */
+static void *take(void)
+{
+	return count > 0 ? kept[--count] : mem_try_alloc(RPC_BLOCK_SIZE);
+}
+
+/* Under the lock. What is left is to be freed. */
+static void *keep(void *block)
+{
+	if (count == KEPT)
+		return block;
+	kept[count++] = block;
+	return NULL;
+}
 
 void *rpc_block_take(void)
 {
 	void *block = NULL;
 
 	pthread_mutex_lock(&lock);
-	if (count > 0)
-		block = kept[--count];
+	if (in_use < RPC_BLOCKS_MAX)
+		block = take();
+	in_use += block != NULL;
 	pthread_mutex_unlock(&lock);
-	return block ? block : mem_try_alloc(RPC_BLOCK_SIZE);
+	return block;
 }
 
 void rpc_block_give(void *block)
 {
 	pthread_mutex_lock(&lock);
-	if (count < KEPT) {
-		kept[count++] = block;
-		block = NULL;
-	}
+	in_use--;
+	block = keep(block);
 	pthread_mutex_unlock(&lock);
 	free(block);
+}
+
+void *rpc_scratch_take(void)
+{
+	void *scratch;
+
+	pthread_mutex_lock(&lock);
+	scratch = take();
+	pthread_mutex_unlock(&lock);
+	return scratch;
+}
+
+void rpc_scratch_give(void *scratch)
+{
+	pthread_mutex_lock(&lock);
+	scratch = keep(scratch);
+	pthread_mutex_unlock(&lock);
+	free(scratch);
 }

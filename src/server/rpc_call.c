@@ -136,7 +136,7 @@ void rpc_call_send_message(struct rpc_call *call, struct buf *message, bool last
 		message->len > 0
 			? grpc_slice_new_with_user_data(
 				  message->ptr, message->len,
-				  call->method->block_replies ? rpc_block_give : free, message->ptr)
+				  rpc_is_block(call, message) ? rpc_block_give : free, message->ptr)
 			: grpc_empty_slice();
 	grpc_byte_buffer *bytes = grpc_raw_byte_buffer_create(&slice, 1);
 	size_t count = add_headers(call, ops, 0);

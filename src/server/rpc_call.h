@@ -96,6 +96,9 @@ void rpc_call_unref(struct rpc_call *call);
 void rpc_call_send_message(struct rpc_call *call, struct buf *message, bool last);
 void rpc_call_send_status(struct rpc_call *call);
 
+/* Is its memory a block, or of malloc? */
+bool rpc_is_block(const struct rpc_call *call, const struct buf *message);
+
 void rpc_replies_init(struct rpc_replies *replies);
 void rpc_replies_release(struct rpc_call *call);
 /* Runs the handler, for as long as there is room for what it makes. */

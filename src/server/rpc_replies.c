@@ -12,8 +12,9 @@
 #include "server/rpc_call.h"
 
 enum {
-	LARGE = 64 << 10, /* messages from this size up are sent by another thread */
-	WAKE_AT = 2,      /* made messages for which it is worth to wake one */
+	SCARCE = 32 << 10, /* a message's room where all blocks are in use */
+	LARGE = 64 << 10,  /* messages from this size up are sent by another thread */
+	WAKE_AT = 2,       /* made messages for which it is worth to wake one */
 };
 
 void rpc_replies_init(struct rpc_replies *replies)
@@ -21,9 +22,14 @@ void rpc_replies_init(struct rpc_replies *replies)
 	pthread_mutex_init(&replies->lock, NULL);
 }
 
+bool rpc_is_block(const struct rpc_call *call, const struct buf *message)
+{
+	return call->method->block_replies && message->cap == RPC_BLOCK_SIZE;
+}
+
 static void drop(struct rpc_call *call, struct buf *message)
 {
-	if (message->ptr && call->method->block_replies)
+	if (rpc_is_block(call, message))
 		rpc_block_give(message->ptr);
 	else
 		buf_release(message);
@@ -89,6 +95,7 @@ static bool take(struct rpc_call *call, struct buf *message, enum rpc_next next,
 {
 	struct rpc_replies *replies = &call->replies;
 	bool large = message->len >= LARGE;
+	bool scarce = call->method->block_replies && message->cap != RPC_BLOCK_SIZE;
 	bool more;
 
 	pthread_mutex_lock(&replies->lock);
@@ -102,7 +109,8 @@ static bool take(struct rpc_call *call, struct buf *message, enum rpc_next next,
 		call->status = RC_OK;
 		replies->made[(replies->first + replies->count++) % RPC_REPLIES_AHEAD] = *message;
 	}
-	more = !replies->ended && replies->count < RPC_REPLIES_AHEAD;
+	/* Where blocks are scarce, nothing is made ahead. */
+	more = !replies->ended && replies->count < RPC_REPLIES_AHEAD && !scarce;
 	replies->making = more;
 	if (replies->sending || (more && large && replies->started && replies->count < WAKE_AT)) {
 		pthread_mutex_unlock(&replies->lock);
@@ -118,6 +126,16 @@ static bool take(struct rpc_call *call, struct buf *message, enum rpc_next next,
 	return more;
 }
 
+static enum rc make_room(struct rpc_call *call, struct buf *message)
+{
+	message->ptr = rpc_block_take();
+	if (message->ptr)
+		message->cap = RPC_BLOCK_SIZE;
+	else if (!buf_try_reserve(message, SCARCE))
+		return err_set(&call->err, RC_NO_MEMORY, "no memory for a message");
+	return RC_OK;
+}
+
 void rpc_replies_make(struct rpc_call *call)
 {
 	bool more = true;
@@ -127,12 +145,8 @@ void rpc_replies_make(struct rpc_call *call)
 		enum rpc_next next = RPC_NEXT_END;
 		enum rc rc = RC_OK;
 
-		if (call->method->block_replies) {
-			message.ptr = rpc_block_take();
-			message.cap = RPC_BLOCK_SIZE;
-			if (!message.ptr)
-				rc = err_set(&call->err, RC_NO_MEMORY, "no memory for a message");
-		}
+		if (call->method->block_replies)
+			rc = make_room(call, &message);
 		if (rc == RC_OK)
 			rc = call->method->more(call, &message, &next, &call->err);
 		more = take(call, &message, next, rc);

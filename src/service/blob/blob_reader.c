@@ -165,6 +165,12 @@ enum rc blob_reader_pread(struct blob_reader *reader, const struct op *op, void 
 	return rc;
 }
 
+void blob_reader_forget(struct blob_reader *reader)
+{
+	free(reader->last_bytes);
+	reader->last_bytes = NULL;
+}
+
 int blob_reader_fd(struct blob_reader *reader)
 {
 	return reader->ops->fd ? reader->ops->fd(reader) : -1;

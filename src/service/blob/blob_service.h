@@ -177,6 +177,8 @@ enum rc blob_reader_locate(struct blob_reader *reader, const struct op *op, uint
 /* A chunk as locate gave it. Checked against chunk->digest: RC_CORRUPT names both digests. */
 enum rc blob_reader_read_chunk(struct blob_reader *reader, const struct op *op,
 			       const struct blob_chunk *chunk, void *out, struct err *err) MUST_USE;
+/* Gives up the chunk that the last pread kept because it took only a part of it. */
+void blob_reader_forget(struct blob_reader *reader);
 int blob_reader_fd(struct blob_reader *reader); /* -1: none */
 enum rc blob_reader_read_frame(struct blob_reader *reader, const struct op *op,
 			       const struct blob_chunk *chunk, struct buf *out,

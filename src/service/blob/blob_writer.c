@@ -78,7 +78,6 @@ static struct part take_part(struct blob_writer *writer)
 	taken = *oldest;
 	writer->first_part = (writer->first_part + 1) % PARTS;
 	writer->part_count--;
-	free(taken.bytes);
 	return taken;
 }
 
@@ -120,6 +119,8 @@ static void encode_part(void *arg)
 
 	part->rc = blob_batch_encode(writer->batch, part->op, view_of(part->bytes, part->len),
 				     &part->encoded, &part->err);
+	free(part->bytes);
+	part->bytes = NULL;
 	pthread_mutex_lock(&writer->lock);
 	part->done = true;
 	pthread_cond_signal(&writer->encoded);
