@@ -17,7 +17,11 @@
 #include "fs/fs.h"
 #include "transport/vhost_user.h"
 
+/* The host's page cache holds no decoded bytes, and a guest that forgot something asks again. */
+#define DEFAULT_CACHE_SIZE ((size_t)512 << 20)
+
 struct virtiofs_args {
+	const char *cache_size;
 	bool list_root;
 	bool show_xattr;
 	unsigned threads;
@@ -27,6 +31,12 @@ struct virtiofs_args {
 };
 
 static const struct cli_option options[] = {
+	{ .name = "cache-size",
+	  .kind = CLI_STRING,
+	  .argument = "SIZE",
+	  .help = "how many decoded bytes to keep in memory (default: 512M); what is not used for "
+		  "some seconds is given back",
+	  .offset = offsetof(struct virtiofs_args, cache_size) },
 	{ .name = "fd",
 	  .kind = CLI_STRING,
 	  .argument = "N",
@@ -120,16 +130,29 @@ static enum rc serve_all(struct cli *cli, struct vhost_user *vhost, int listener
 	}
 }
 
+static enum rc parse_cache_size(const char *text, size_t *out, struct err *err)
+{
+	uint64_t size = DEFAULT_CACHE_SIZE;
+	enum rc rc = text ? text_parse_size(text, &size, err) : RC_OK;
+
+	if (rc == RC_OK && (size == 0 || size > SIZE_MAX / 2))
+		rc = err_set(err, RC_INVALID, "'%s' is no size of a cache", text);
+	*out = (size_t)size;
+	return rc == RC_OK ? RC_OK : err_context(err, rc, "--cache-size");
+}
+
 static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, bool listening,
 		     struct err *err)
 {
-	const struct fs_options fs_options = { .show_xattr = args->show_xattr };
+	struct fs_options fs_options = { .show_xattr = args->show_xattr };
 	const struct vhost_user_options options_ = { .threads = args->threads, .tag = args->tag };
 	struct vhost_user *vhost;
 	struct roots *roots;
 	struct fs *fs;
-	enum rc rc = cli_make_roots(cli, &args->roots, args->list_root, &roots, err);
+	enum rc rc = parse_cache_size(args->cache_size, &fs_options.chunk_cache, err);
 
+	if (rc == RC_OK)
+		rc = cli_make_roots(cli, &args->roots, args->list_root, &roots, err);
 	if (rc != RC_OK)
 		return rc;
 	rc = fs_new(cli->services.blobs, cli->services.directories, roots, &fs_options, &fs, err);
