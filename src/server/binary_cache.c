@@ -165,8 +165,6 @@ static enum http_next refuse_method(struct http_exchange *exchange)
 
 	if (response) {
 		(void)MHD_add_response_header(response, "Allow", "GET, HEAD");
-		if (exchange->has_body)
-			(void)MHD_add_response_header(response, "Connection", "close");
 		http_reply(exchange, 405, response);
 	}
 	return HTTP_REPLIED;
@@ -181,10 +179,8 @@ static enum http_next begin(void *context, struct http_exchange *exchange)
 		http_route_parse(view_of_string(exchange->path), &route);
 		return upload_begin(cache, exchange, &route);
 	}
-	/* A body that nobody reads would be taken for the next request. */
 	if (exchange->has_body || (exchange->method != HTTP_GET && exchange->method != HTTP_HEAD))
-		return exchange->has_body && exchange->method != HTTP_PUT ? HTTP_BODY
-									  : refuse_method(exchange);
+		return refuse_method(exchange);
 	http_route_parse(view_of_string(exchange->path), &route);
 	switch (route.kind) {
 	case HTTP_ROUTE_CACHE_INFO:
@@ -287,8 +283,6 @@ static enum http_next end(void *context, struct http_exchange *exchange)
 	struct binary_cache *cache = context;
 	struct request *request = exchange->state;
 
-	if (!request)
-		return refuse_method(exchange);
 	if (request->is_upload)
 		return upload_end(exchange);
 	if (request->rc == RC_NOT_FOUND)

@@ -34,8 +34,8 @@ enum {
 	DEFAULT_WORKERS = 16,
 	DEFAULT_CONNECTIONS = 1024,
 	DEFAULT_TIMEOUT_S = 60,
-	/* Request line and headers must fit, and the pieces of a body are at most this. */
-	CONNECTION_MEMORY = 64 << 10,
+	/* Request line and headers must fit into it. The library clears it for each request. */
+	CONNECTION_MEMORY = 32 << 10,
 	LISTENERS_MAX = 64,
 };
 
@@ -292,6 +292,10 @@ static enum MHD_Result access_handler(void *arg, struct MHD_Connection *connecti
 		return MHD_NO;
 	if (!exchange) {
 		*state = exchange = exchange_new(server, connection, url, method);
+		/* The library closes a connection whose request is answered before its end: right for
+		 * an upload that is refused, and for nothing else. */
+		if (exchange->base.method != HTTP_PUT)
+			return MHD_YES;
 		return go_on(exchange, handlers->begin(handlers->context, &exchange->base));
 	}
 	if (*len > 0)
@@ -310,6 +314,7 @@ static enum MHD_Result access_handler(void *arg, struct MHD_Connection *connecti
 	case STAGE_END:
 		return go_on(exchange, handlers->end(handlers->context, &exchange->base));
 	case STAGE_BEGIN:
+		return go_on(exchange, handlers->begin(handlers->context, &exchange->base));
 	case STAGE_REPLY:
 		break;
 	}

@@ -36,12 +36,13 @@ enum http_next {
 	HTTP_REPLIED, /* by http_reply */
 	HTTP_WORK,    /* call `work`, in a thread that may wait, then (without a reply) `end` */
 	HTTP_WAIT,    /* of `end` only: call it again after http_exchange_wake */
-	HTTP_BODY,    /* of `begin` only: take the request's body, then call `end` */
+	HTTP_BODY,    /* of `begin`, for a PUT: take the request's body, then call `end` */
 };
 
 struct http_handlers {
 	void *context;
-	/* The headers are there. Must not wait. A reply to a PUT now means that its body is not wanted. */
+	/* The headers are there, and of a PUT nothing else, so that a reply means that its body is not
+	 * wanted; bodies of others were read and dropped. Must not wait. */
 	enum http_next (*begin)(void *context, struct http_exchange *exchange);
 	/* A piece of the body: takes the first *taken bytes. If that is not all, it is called with the
 	 * rest after http_exchange_wake. Must not wait. After http_reply the rest of the body is read and

@@ -13,8 +13,8 @@
 #include "castore/chunker.h"
 #include "local/pack_format.h"
 
-/* At the front of an encoded layout; another number for another form. */
-#define MAGIC      "castorNL"
+/* At the front of an encoded layout; another number for another form, or another way to make one. */
+#define MAGIC      "castorL1"
 #define MAGIC_SIZE 8
 
 enum { FRAMES_MAX = 1 << 26 };

@@ -25,10 +25,10 @@ enum {
 	NAR_LAYOUT_ID_HEX = 2 * NAR_LAYOUT_ID_SIZE,
 	/* Files up to this size are put into literal frames, as long as the literals of the layout
 	 * stay under NAR_LAYOUT_LITERALS. */
-	NAR_LAYOUT_SMALL = 64 << 10,
+	NAR_LAYOUT_SMALL = 128 << 10,
 	NAR_LAYOUT_LITERALS = 48 << 20,
 	/* The data of one literal frame. */
-	NAR_LAYOUT_LITERAL_RAW = 1 << 20,
+	NAR_LAYOUT_LITERAL_RAW = 2 << 20,
 	/* What of a blob without frames is sent at once. */
 	NAR_LAYOUT_SLICE = 256 << 10,
 };

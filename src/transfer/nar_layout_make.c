@@ -16,7 +16,7 @@
 #include "transfer/nar_layout.h"
 
 enum {
-	LEVEL = 3,
+	LEVEL = 6,
 	SMALL_AT_ONCE = 512, /* blobs brought by one call */
 };
 
