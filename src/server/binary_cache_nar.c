@@ -10,7 +10,7 @@
 #include "transfer/nar_body.h"
 
 enum {
-	BLOCK = 256 << 10, /* of a body, given to the kernel at once */
+	BLOCK = 512 << 10, /* of a body, given to the kernel at once */
 	ETAG_MAX = 2 + NAR_LAYOUT_ID_HEX + 1,
 };
 
