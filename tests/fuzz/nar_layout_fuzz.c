@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	struct err err = ERR_INIT;
 	enum rc rc;
 
-	buf_append_string(&kept, "castorNL");
+	buf_append_string(&kept, "castorL1");
 	buf_append(&kept, seal.bytes, DIGEST_SIZE);
 	buf_append(&kept, bytes, len);
 	rc = nar_layout_decode(&services, &op_none, buf_view(&kept), &layout, &err);
