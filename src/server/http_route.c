@@ -83,8 +83,10 @@ static void parse_below_nar(struct view rest, struct http_route *out)
 	struct view node = rest;
 
 	if (skip_prefix(&node, "snix-castore/") || skip_prefix(&node, "tvix-castore/")) {
+		if (!is_base64url(node))
+			return;
 		out->node = node;
-		out->kind = is_base64url(node) ? HTTP_ROUTE_NAR_BRIDGE : HTTP_ROUTE_NONE;
+		out->kind = HTTP_ROUTE_NAR_BRIDGE;
 		return;
 	}
 	if (parse_nar(rest, out))
