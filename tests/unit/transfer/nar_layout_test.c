@@ -51,7 +51,7 @@ static void expect_ranges(struct nar_layout *layout, struct blob_service *blobs,
 {
 	struct testing_random random = testing_random_of(seed);
 
-	for (int i = 0; i < 40; i++) {
+	for (int i = 0; i < 12; i++) {
 		static const size_t steps[] = { 1000, 64 << 10, 300000, 4 << 20 };
 		size_t from = testing_below(&random, whole->len + 1);
 		size_t to = from + testing_below(&random, whole->len - from + 1);
@@ -95,7 +95,7 @@ static void expect_kept(const struct services *services, const struct nar_layout
 	assert_ok(nar_layout_decode(services, &op_none, buf_view(&kept), &again, &err), &err);
 	assert_memory_equal(again->id, layout->id, sizeof(layout->id));
 	expect_layout(again, services->blobs, nar);
-	for (int i = 0; i < 100; i++) {
+	for (int i = 0; i < 24; i++) {
 		size_t at = testing_below(&random, kept.len);
 
 		kept.ptr[at] ^= 1;
