@@ -1,12 +1,7 @@
 /* castor daemon: serves a store to others, by gRPC. */
-#include <poll.h>
-#include <string.h>
-#include <systemd/sd-daemon.h>
-#include <unistd.h>
-
 #include "base/clock.h"
-#include "base/log.h"
 #include "cli/cli.h"
+#include "cli/listen.h"
 #ifdef CASTOR_WITH_HTTP
 #include "server/cache_server.h"
 #endif
@@ -55,38 +50,14 @@ static const struct cli_option option_table[] = {
 	{ NULL },
 };
 
-static enum rc listen_systemd(struct rpc_server *server, struct err *err)
+static enum rc listen_address(void *server, const char *address, struct err *err)
 {
-	int count = sd_listen_fds(1);
-
-	if (count < 0)
-		return err_errno(err, -count, "cannot take sockets from systemd");
-	if (count == 0)
-		return err_set(err, RC_INVALID, "sd-listen: systemd passed no socket");
-	for (int i = 0; i < count; i++) {
-		enum rc rc = rpc_server_listen_fd(server, SD_LISTEN_FDS_START + i, err);
-
-		if (rc != RC_OK)
-			return rc;
-	}
-	return RC_OK;
+	return rpc_server_listen(server, address, NULL, err);
 }
 
-static enum rc listen_everywhere(struct rpc_server *server, const struct cli_list *addresses,
-				 struct err *err)
+static enum rc listen_fd(void *server, int fd, struct err *err)
 {
-	if (addresses->count == 0)
-		return rpc_server_listen(server, DEFAULT_ADDRESS, NULL, err);
-	for (size_t i = 0; i < addresses->count; i++) {
-		const char *address = addresses->values[i];
-		enum rc rc = strcmp(address, "sd-listen") == 0
-				     ? listen_systemd(server, err)
-				     : rpc_server_listen(server, address, NULL, err);
-
-		if (rc != RC_OK)
-			return rc;
-	}
-	return RC_OK;
+	return rpc_server_listen_fd(server, fd, err);
 }
 
 #ifdef CASTOR_WITH_HTTP
@@ -105,22 +76,10 @@ static enum rc start_http(struct cli *cli, const struct cli_list *addresses,
 }
 #endif
 
-static void wait_for_signal(struct cli *cli, const struct options *options)
-{
-	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
-
-	sd_notify(0, "READY=1");
-	for (size_t i = 0; i < options->listen.count || i < 1; i++)
-		log_info("serving on %s",
-			 options->listen.count ? options->listen.values[i] : DEFAULT_ADDRESS);
-	while (poll(&wait, 1, -1) < 1)
-		;
-	sd_notify(0, "STOPPING=1");
-}
-
 static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rpc *context,
 		     const struct options *options, struct err *err)
 {
+	const struct listener listener = { server, listen_address, listen_fd };
 	enum rc rc;
 
 	store_rpc_register(server, context);
@@ -128,7 +87,7 @@ static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rp
 #ifdef CASTOR_WITH_REFLECTION
 	reflection_register(server);
 #endif
-	rc = listen_everywhere(server, &options->listen, err);
+	rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
 	if (rc != RC_OK)
 		return rc;
 	rpc_server_start(server);
@@ -137,10 +96,10 @@ static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rp
 
 	rc = start_http(cli, &options->http, &http, err);
 	if (rc == RC_OK)
-		wait_for_signal(cli, options);
+		serve_until_signal(cli, &options->listen, DEFAULT_ADDRESS);
 	cache_server_close(&http, GRACE_S * NS_PER_S);
 #else
-	wait_for_signal(cli, options);
+	serve_until_signal(cli, &options->listen, DEFAULT_ADDRESS);
 #endif
 	rpc_server_stop(server, GRACE_S * NS_PER_S);
 	return rc;

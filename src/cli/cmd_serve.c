@@ -1,11 +1,9 @@
 /* castor serve: a store as a Nix binary cache, by HTTP. */
-#include <poll.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "cli/cli.h"
+#include "cli/listen.h"
 #include "cli/upload_policy.h"
 #include "server/cache_server.h"
 
@@ -58,58 +56,27 @@ static const struct cli_option option_table[] = {
 	{ NULL },
 };
 
-static enum rc listen_systemd(struct http_server *server, struct err *err)
+static enum rc listen_address(void *server, const char *address, struct err *err)
 {
-	int count = sd_listen_fds(1);
-
-	if (count < 0)
-		return err_errno(err, -count, "cannot take sockets from systemd");
-	if (count == 0)
-		return err_set(err, RC_INVALID, "sd-listen: systemd passed no socket");
-	for (int i = 0; i < count; i++) {
-		enum rc rc = http_server_listen_fd(server, SD_LISTEN_FDS_START + i, err);
-
-		if (rc != RC_OK)
-			return rc;
-	}
-	return RC_OK;
+	return http_server_listen(server, address, NULL, err);
 }
 
-static enum rc listen_everywhere(struct http_server *server, const struct cli_list *addresses,
-				 struct err *err)
+static enum rc listen_fd(void *server, int fd, struct err *err)
 {
-	if (addresses->count == 0)
-		return http_server_listen(server, DEFAULT_ADDRESS, NULL, err);
-	for (size_t i = 0; i < addresses->count; i++) {
-		const char *address = addresses->values[i];
-		enum rc rc = strcmp(address, "sd-listen") == 0
-				     ? listen_systemd(server, err)
-				     : http_server_listen(server, address, NULL, err);
-
-		if (rc != RC_OK)
-			return rc;
-	}
-	return RC_OK;
+	return http_server_listen_fd(server, fd, err);
 }
 
 static enum rc serve(struct cli *cli, struct http_server *server, const struct options *options,
 		     struct err *err)
 {
-	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
-	enum rc rc = listen_everywhere(server, &options->listen, err);
+	const struct listener listener = { server, listen_address, listen_fd };
+	enum rc rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
 
 	if (rc == RC_OK)
 		rc = http_server_start(server, err);
-	if (rc != RC_OK)
-		return rc;
-	sd_notify(0, "READY=1");
-	for (size_t i = 0; i < options->listen.count || i < 1; i++)
-		log_info("serving on %s",
-			 options->listen.count ? options->listen.values[i] : DEFAULT_ADDRESS);
-	while (poll(&wait, 1, -1) < 1)
-		;
-	sd_notify(0, "STOPPING=1");
-	return RC_OK;
+	if (rc == RC_OK)
+		serve_until_signal(cli, &options->listen, DEFAULT_ADDRESS);
+	return rc;
 }
 
 static enum rc cache_options(const struct cli *cli, const struct options *options,

@@ -1,0 +1,57 @@
+/* Listening addresses of commands that serve, and the time between ready and stopping. */
+#include "cli/listen.h"
+
+#include <poll.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "base/log.h"
+
+static enum rc listen_systemd(const struct listener *listener, struct err *err)
+{
+	int count = sd_listen_fds(1);
+
+	if (count < 0)
+		return err_errno(err, -count, "cannot take sockets from systemd");
+	if (count == 0)
+		return err_set(err, RC_INVALID, "sd-listen: systemd passed no socket");
+	for (int i = 0; i < count; i++) {
+		enum rc rc = listener->socket(listener->server, SD_LISTEN_FDS_START + i, err);
+
+		if (rc != RC_OK)
+			return rc;
+	}
+	return RC_OK;
+}
+
+enum rc listen_everywhere(const struct listener *listener, const struct cli_list *addresses,
+			  const char *default_address, struct err *err)
+{
+	if (addresses->count == 0)
+		return listener->address(listener->server, default_address, err);
+	for (size_t i = 0; i < addresses->count; i++) {
+		const char *address = addresses->values[i];
+		enum rc rc = strcmp(address, "sd-listen") == 0
+				     ? listen_systemd(listener, err)
+				     : listener->address(listener->server, address, err);
+
+		if (rc != RC_OK)
+			return rc;
+	}
+	return RC_OK;
+}
+
+void serve_until_signal(struct cli *cli, const struct cli_list *addresses,
+			const char *default_address)
+{
+	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
+
+	sd_notify(0, "READY=1");
+	if (addresses->count == 0)
+		log_info("serving on %s", default_address);
+	for (size_t i = 0; i < addresses->count; i++)
+		log_info("serving on %s", addresses->values[i]);
+	while (poll(&wait, 1, -1) < 1)
+		;
+	sd_notify(0, "STOPPING=1");
+}

@@ -1,0 +1,24 @@
+/* What the commands that serve others have in common: where they listen, and how long they run. */
+#ifndef CASTOR_CLI_LISTEN_H
+#define CASTOR_CLI_LISTEN_H
+
+#include "cli/cli.h"
+
+/* How a server takes an address as people write it, and a listening socket, which it then owns. */
+struct listener {
+	void *server;
+	enum rc (*address)(void *server, const char *address, struct err *err) MUST_USE;
+	enum rc (*socket)(void *server, int fd, struct err *err) MUST_USE;
+};
+
+/* At each of the addresses, or at the default where none was given; "sd-listen" stands for the sockets
+ * that systemd passed. */
+enum rc listen_everywhere(const struct listener *listener, const struct cli_list *addresses,
+			  const char *default_address, struct err *err) MUST_USE;
+
+/* Says that the server is ready, to systemd and in the log, and returns at the first SIGINT or
+ * SIGTERM. */
+void serve_until_signal(struct cli *cli, const struct cli_list *addresses,
+			const char *default_address);
+
+#endif
