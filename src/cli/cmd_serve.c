@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/listen.h"
 #include "cli/upload_policy.h"
@@ -9,12 +10,13 @@
 
 #define DEFAULT_ADDRESS "[::1]:9000"
 
-enum { GRACE_S = 20 };
+enum { GRACE_S = 20, DEFAULT_CACHE_SIZE = 512 << 20 };
 
 struct options {
 	struct cli_list listen;
 	unsigned priority;
 	const char *compression;
+	const char *cache_size;
 	bool allow_upload;
 	const char *upload_token, *upload_token_file;
 	struct cli_list require_signature;
@@ -34,6 +36,10 @@ static const struct cli_option option_table[] = {
 	{ "compression", 0, CLI_STRING, "KIND",
 	  "how NARs are sent: zstd (default), as the store keeps their contents, or none",
 	  offsetof(struct options, compression), NULL },
+	{ "cache-size", 0, CLI_STRING, "SIZE",
+	  "how many decoded bytes to keep in memory for NARs that are sent uncompressed (default: "
+	  "512M; 0: none)",
+	  offsetof(struct options, cache_size), NULL },
 	{ "allow-upload", 0, CLI_FLAG, NULL,
 	  "take uploads (nix copy --to http://:TOKEN@host), from whoever has the token, or of what "
 	  "a required key has signed",
@@ -79,6 +85,17 @@ static enum rc serve(struct cli *cli, struct http_server *server, const struct o
 	return rc;
 }
 
+static enum rc parse_cache_size(const char *text, size_t *out, struct err *err)
+{
+	uint64_t size = DEFAULT_CACHE_SIZE;
+	enum rc rc = text ? text_parse_size(text, &size, err) : RC_OK;
+
+	if (rc == RC_OK && size > SIZE_MAX / 2)
+		rc = err_set(err, RC_INVALID, "'%s' is no size of a cache", text);
+	*out = (size_t)size;
+	return rc == RC_OK ? RC_OK : err_context(err, rc, "--cache-size");
+}
+
 static enum rc cache_options(const struct cli *cli, const struct options *options,
 			     struct binary_cache_options *out, struct err *err)
 {
@@ -89,7 +106,7 @@ static enum rc cache_options(const struct cli *cli, const struct options *option
 	else if (options->compression && strcmp(options->compression, "zstd") != 0)
 		return err_set(err, RC_INVALID, "--compression is zstd or none, not %s",
 			       options->compression);
-	return RC_OK;
+	return parse_cache_size(options->cache_size, &out->decoded, err);
 }
 
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)

@@ -52,6 +52,8 @@ struct binary_cache *binary_cache_new(const struct binary_cache_options *options
 	cache->services = options->services;
 	cache->layouts = nar_layouts_new(options->services,
 					 options->layouts ? options->layouts : DEFAULT_LAYOUTS);
+	if (options->decoded)
+		cache->decoded = nar_decoded_new(options->decoded);
 	if (options->uploads)
 		cache->uploads = nar_uploads_new(options->services, &nar_upload_limits_default);
 	cache->narinfos = lru_new(STORE_PATH_HASH_SIZE, NARINFOS_BUDGET, &rendered_lru);
@@ -69,6 +71,7 @@ void binary_cache_free(struct binary_cache *cache)
 		return;
 	lru_free(cache->narinfos);
 	nar_layouts_free(cache->layouts);
+	nar_decoded_free(cache->decoded);
 	nar_uploads_free(cache->uploads);
 	MHD_destroy_response(cache->cache_info);
 	MHD_destroy_response(cache->health);

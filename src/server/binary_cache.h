@@ -14,6 +14,7 @@ struct binary_cache_options {
 	unsigned priority;               /* 0: 40; the lower, the earlier a client asks */
 	bool plain;                      /* offer NARs uncompressed */
 	size_t layouts;                  /* bytes of memory for layouts of NARs; 0: 256 MiB */
+	size_t decoded;                  /* the same for decoded parts of NARs; 0: none */
 	bool uploads;                    /* are taken; scratch must not be NULL then */
 	const char *upload_token;        /* from whoever has it; NULL: from anybody; borrowed */
 	struct nar_publish_policy publish;

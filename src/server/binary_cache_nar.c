@@ -102,6 +102,8 @@ static void reply_body(struct binary_cache *cache, struct http_exchange *exchang
 	struct nar_body *body =
 		nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
 	uint64_t len = wish->to - wish->from;
+
+	nar_body_use(body, cache->decoded);
 	struct MHD_Response *response = MHD_create_response_from_callback(
 		len, len < BLOCK ? (size_t)len + 1 : BLOCK, read_body, body, free_body);
 	char text[96];

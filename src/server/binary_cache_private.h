@@ -5,6 +5,7 @@
 #include "base/lru.h"
 #include "server/binary_cache.h"
 #include "server/http_route.h"
+#include "transfer/nar_decoded.h"
 #include "transfer/nar_layouts.h"
 #include "transfer/nar_upload.h"
 
@@ -12,6 +13,7 @@ struct binary_cache {
 	struct binary_cache_options options;
 	const struct services *services;
 	struct nar_layouts *layouts;
+	struct nar_decoded *decoded; /* NULL: nothing is kept decoded */
 	struct lru *narinfos;        /* hash part → struct rendered */
 	struct nar_uploads *uploads; /* NULL: there are none */
 	struct MHD_Response *cache_info, *health, *absent;

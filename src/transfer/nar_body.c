@@ -1,5 +1,5 @@
 /* Sends a layout. Whole frames go straight to where the caller wants them, as many as fit; of what
- * does not fit, the frame is held here. */
+ * does not fit, the frame is held here, or where the cache of decoded frames has it. */
 #include "transfer/nar_body.h"
 
 #include <stdlib.h>
@@ -15,11 +15,13 @@ struct nar_body {
 	struct blob_service *blobs;
 	bool plain;
 	uint64_t at, end;
-	size_t frame;             /* the one that covers `at` */
-	struct buf held;          /* the data of one frame */
-	size_t held_frame;        /* which one; SIZE_MAX: none */
-	struct buf scratch;       /* stored frames that are being decoded */
-	struct blob_reader *blob; /* of the last slice, or NULL */
+	size_t frame;                /* the one that covers `at` */
+	struct nar_decoded *decoded; /* borrowed; NULL: there is no such cache */
+	struct buf held;             /* the data of one frame */
+	struct nar_stretch *stretch; /* the same, of the cache: then `held` is not used */
+	size_t held_frame;           /* which one; SIZE_MAX: none */
+	struct buf scratch;          /* stored frames that are being decoded */
+	struct blob_reader *blob;    /* of the last slice, or NULL */
 	ZSTD_DCtx *zstd;
 };
 
@@ -39,10 +41,17 @@ struct nar_body *nar_body_new(struct nar_layout *layout, struct blob_service *bl
 	return body;
 }
 
+void nar_body_use(struct nar_body *body, struct nar_decoded *decoded)
+{
+	if (body->plain)
+		body->decoded = decoded;
+}
+
 void nar_body_free(struct nar_body *body)
 {
 	if (!body)
 		return;
+	nar_stretch_unref(body->stretch);
 	blob_reader_free(body->blob);
 	nar_layout_unref(body->layout);
 	blob_service_unref(body->blobs);
@@ -152,7 +161,7 @@ static enum rc read_slice(struct nar_body *body, const struct op *op, size_t fra
 	return rc;
 }
 
-static enum rc read_frames(struct nar_body *body, const struct op *op, size_t frame, size_t count,
+static enum rc make_frames(struct nar_body *body, const struct op *op, size_t frame, size_t count,
 			   uint8_t *out, struct err *err)
 {
 	switch (body->layout->frames[frame].kind) {
@@ -163,6 +172,28 @@ static enum rc read_frames(struct nar_body *body, const struct op *op, size_t fr
 	default:
 		return read_slice(body, op, frame, out, err);
 	}
+}
+
+/* With a cache, `count` is 1. */
+static enum rc read_frames(struct nar_body *body, const struct op *op, size_t frame, size_t count,
+			   uint8_t *out, struct err *err)
+{
+	struct nar_stretch *stretch;
+	enum rc rc;
+
+	if (!body->decoded)
+		return make_frames(body, op, frame, count, out, err);
+	stretch = nar_decoded_get(body->decoded, body->layout, frame);
+	if (stretch) {
+		memcpy(out, stretch->bytes, stretch->len);
+		nar_stretch_unref(stretch);
+		return RC_OK;
+	}
+	rc = make_frames(body, op, frame, 1, out, err);
+	if (rc == RC_OK)
+		nar_decoded_offer(body->decoded, body->layout, frame,
+				  view_of(out, raw_size(body->layout, frame)));
+	return rc;
 }
 
 /* How many frames from the one at `at`, which begins there, fit whole into room: stored ones many at
@@ -177,12 +208,13 @@ static size_t fitting(const struct nar_body *body, uint64_t room)
 		if (start_of(body, frame + 1) - start > room)
 			break;
 		frame++;
-	} while (frame < body->layout->count && frames[frame].kind == NAR_FRAME_STORED &&
+	} while (!body->decoded && frame < body->layout->count &&
+		 frames[frame].kind == NAR_FRAME_STORED &&
 		 frames[frame - 1].kind == NAR_FRAME_STORED);
 	return frame - body->frame;
 }
 
-/* Brings the frame that covers `at` into held. */
+/* Brings the frame that covers `at` into held, or stretch. */
 static enum rc hold(struct nar_body *body, const struct op *op, struct err *err)
 {
 	size_t len = (size_t)(start_of(body, body->frame + 1) - start_of(body, body->frame));
@@ -191,6 +223,14 @@ static enum rc hold(struct nar_body *body, const struct op *op, struct err *err)
 	if (body->held_frame == body->frame)
 		return RC_OK;
 	body->held_frame = SIZE_MAX;
+	nar_stretch_unref(body->stretch);
+	body->stretch = NULL;
+	if (body->decoded)
+		body->stretch = nar_decoded_get(body->decoded, body->layout, body->frame);
+	if (body->stretch) {
+		body->held_frame = body->frame;
+		return RC_OK;
+	}
 	buf_clear(&body->held);
 	if (!buf_try_reserve(&body->held, len))
 		return err_set(err, RC_NO_MEMORY, "no memory for %zu bytes of a NAR", len);
@@ -198,6 +238,11 @@ static enum rc hold(struct nar_body *body, const struct op *op, struct err *err)
 	if (rc == RC_OK)
 		body->held_frame = body->frame;
 	return rc;
+}
+
+static const uint8_t *held_bytes(const struct nar_body *body)
+{
+	return body->stretch ? body->stretch->bytes : body->held.ptr;
 }
 
 enum rc nar_body_read(struct nar_body *body, const struct op *op, void *out, size_t len,
@@ -226,7 +271,7 @@ enum rc nar_body_read(struct nar_body *body, const struct op *op, void *out, siz
 			rc = hold(body, op, err);
 			here = (size_t)(frame_end - body->at < room ? frame_end - body->at : room);
 			if (rc == RC_OK)
-				memcpy(to + *got, body->held.ptr + (body->at - start), here);
+				memcpy(to + *got, held_bytes(body) + (body->at - start), here);
 			if (body->at + here == frame_end)
 				body->frame++;
 		}

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 
+#include "transfer/nar_decoded.h"
 #include "transfer/nar_layout.h"
 
 struct nar_body;
@@ -14,6 +15,8 @@ struct nar_body;
 /* Bytes from `at` up to `end` (at most the size of the body). Takes references on both. */
 struct nar_body *nar_body_new(struct nar_layout *layout, struct blob_service *blobs, bool plain,
 			      uint64_t at, uint64_t end);
+/* Of a plain body: decoded frames come from there and go there. Borrowed. Before the first read. */
+void nar_body_use(struct nar_body *body, struct nar_decoded *decoded);
 void nar_body_free(struct nar_body *body); /* NULL is fine */
 /* Up to len bytes; *got may be smaller at any time, and is 0 at the end only. Chunks are not checked
  * against their digests: who asked for a NAR checks its hash. */

@@ -29,6 +29,9 @@ static void use_disk(struct sample *sample, const char *dir, uint64_t raw_files)
 		  &err);
 }
 
+/* What plain bodies use; NULL: nothing. */
+static struct nar_decoded *decoded_frames;
+
 static void read_all(struct nar_layout *layout, struct blob_service *blobs, bool plain,
 		     uint64_t from, uint64_t to, size_t step, struct buf *out)
 {
@@ -36,6 +39,8 @@ static void read_all(struct nar_layout *layout, struct blob_service *blobs, bool
 	struct err err = ERR_INIT;
 	size_t got;
 
+	if (decoded_frames)
+		nar_body_use(body, decoded_frames);
 	do {
 		buf_reserve(out, step);
 		assert_ok(nar_body_read(body, &op_none, out->ptr + out->len, step, &got, &err),
@@ -62,6 +67,26 @@ static void expect_ranges(struct nar_layout *layout, struct blob_service *blobs,
 	}
 }
 
+/* With a cache for all frames, one for some, and one for none; filled, and then used. */
+static void expect_cached(struct nar_layout *layout, struct blob_service *blobs,
+			  const struct buf *nar)
+{
+	static const size_t budgets[] = { 1 << 30, 300 << 10, 0 };
+
+	for (size_t i = 0; i < ARRAY_LEN(budgets); i++) {
+		decoded_frames = nar_decoded_new(budgets[i]);
+		for (int round = 0; round < 3; round++) {
+			AUTO_BUF plain = BUF_INIT;
+
+			read_all(layout, blobs, true, 0, nar->len, 512 << 10, &plain);
+			assert_view_equal(buf_view(&plain), buf_view(nar));
+		}
+		expect_ranges(layout, blobs, true, nar, 3 + i);
+		nar_decoded_free(decoded_frames);
+		decoded_frames = NULL;
+	}
+}
+
 static void expect_layout(struct nar_layout *layout, struct blob_service *blobs,
 			  const struct buf *nar)
 {
@@ -78,6 +103,7 @@ static void expect_layout(struct nar_layout *layout, struct blob_service *blobs,
 	decoded.len = ZSTD_decompress(decoded.ptr, nar->len + 1, frames.ptr, frames.len);
 	assert_view_equal(buf_view(&decoded), buf_view(nar));
 	expect_ranges(layout, blobs, true, nar, 1);
+	expect_cached(layout, blobs, nar);
 	expect_ranges(layout, blobs, false, &frames, 2);
 }
 
