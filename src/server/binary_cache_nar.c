@@ -95,23 +95,46 @@ static unsigned decide(const struct http_exchange *exchange, struct wish *wish)
 						  : MHD_HTTP_RANGE_NOT_SATISFIABLE;
 }
 
+static void free_layout(void *arg)
+{
+	nar_layout_unref(arg);
+}
+
+/* NULL: no memory. */
+static struct MHD_Response *body_response(struct binary_cache *cache, const struct wish *wish,
+					  struct nar_layout *layout, bool plain)
+{
+	size_t len = (size_t)(wish->to - wish->from);
+	struct MHD_Response *response;
+	struct nar_body *body;
+
+	/* Many small paths are literals alone: they lie in memory as they are sent. */
+	if (!plain && layout->literals.len == nar_layout_size(layout)) {
+		response = MHD_create_response_from_buffer_with_free_callback_cls(
+			len, layout->literals.ptr + wish->from, free_layout,
+			nar_layout_ref(layout));
+		if (!response)
+			nar_layout_unref(layout);
+		return response;
+	}
+	body = nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
+	nar_body_use(body, cache->decoded);
+	response = MHD_create_response_from_callback(len, len < BLOCK ? len + 1 : BLOCK, read_body,
+						     body, free_body);
+	if (!response)
+		nar_body_free(body);
+	return response;
+}
+
 static void reply_body(struct binary_cache *cache, struct http_exchange *exchange,
 		       const struct wish *wish, unsigned status, struct nar_layout *layout,
 		       bool plain)
 {
-	struct nar_body *body =
-		nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
-	uint64_t len = wish->to - wish->from;
-
-	nar_body_use(body, cache->decoded);
-	struct MHD_Response *response = MHD_create_response_from_callback(
-		len, len < BLOCK ? (size_t)len + 1 : BLOCK, read_body, body, free_body);
+	struct MHD_Response *response = body_response(cache, wish, layout, plain);
 	char text[96];
 
-	if (!response) {
-		nar_body_free(body);
+	if (!response)
 		return;
-	}
 	(void)MHD_add_response_header(response, "Content-Type",
 				      plain ? "application/x-nix-nar" : "application/zstd");
 	(void)MHD_add_response_header(response, "Accept-Ranges", "bytes");
