@@ -56,8 +56,8 @@ static const struct cli_option option_table[] = {
 	  "times",
 	  offsetof(struct options, require_signature), NULL },
 	{ "sign-key", 0, CLI_STRING, "FILE",
-	  "sign what is uploaded with this secret key, as nix-store --generate-binary-cache-key "
-	  "writes it",
+	  "sign narinfos that are served, and what is uploaded, with this secret key, as nix-store "
+	  "--generate-binary-cache-key writes it",
 	  offsetof(struct options, sign_key), NULL },
 	{ NULL },
 };

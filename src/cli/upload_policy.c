@@ -80,11 +80,11 @@ enum rc upload_policy_load(const struct upload_wish *wish, struct upload_policy 
 
 	*out = (struct upload_policy){ 0 };
 	if (!wish->allow) {
-		if (wish->token_file || wish->required->count > 0 || wish->sign_key)
+		if (wish->token_file || wish->required->count > 0)
 			return err_set(err, RC_INVALID,
 				       "what is said of uploads needs "
 				       "--allow-upload");
-		return RC_OK;
+		return load_sign_key(wish, out, err);
 	}
 	rc = load_token(wish, out, err);
 	if (rc == RC_OK)

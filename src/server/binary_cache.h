@@ -17,6 +17,7 @@ struct binary_cache_options {
 	size_t decoded;                  /* the same for decoded parts of NARs; 0: none */
 	bool uploads;                    /* are taken; scratch must not be NULL then */
 	const char *upload_token;        /* from whoever has it; NULL: from anybody; borrowed */
+	/* Of uploads; its key signs the narinfos that are served, too. */
 	struct nar_publish_policy publish;
 };
 

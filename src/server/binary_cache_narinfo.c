@@ -149,6 +149,8 @@ enum rc narinfo_get(struct binary_cache *cache, const struct op *op,
 	rendered->until_ns = clock_monotonic_ns() + KEEP_NS;
 	rc = path_info_service_get(cache->services->path_infos, op, hash, &info, err);
 	if (rc == RC_OK)
+		rc = nar_sign(&info, cache->options.publish.sign, err);
+	if (rc == RC_OK)
 		rc = render(cache, op, &info, &text, err);
 	if (rc == RC_OK)
 		rc = make_response(rendered, &text, err);

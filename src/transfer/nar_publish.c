@@ -197,7 +197,7 @@ static void add_signature(struct path_info *info, struct signature *signature)
 	info->signatures[info->signature_count++] = *signature;
 }
 
-static enum rc sign(struct path_info *info, const struct secret_key *key, struct err *err)
+enum rc nar_sign(struct path_info *info, const struct secret_key *key, struct err *err)
 {
 	struct buf covered CLEANUP(buf_release) = BUF_INIT;
 	struct signature signature;
@@ -244,7 +244,7 @@ static enum rc publish(const struct services *services, const struct op *op,
 	if (rc == RC_OK && check_content)
 		rc = nar_check_ca(services, op, info, err);
 	if (rc == RC_OK)
-		rc = sign(info, policy->sign, err);
+		rc = nar_sign(info, policy->sign, err);
 	return rc == RC_OK ? path_info_service_put(services->path_infos, op, info, NULL, err) : rc;
 }
 

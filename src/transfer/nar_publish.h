@@ -31,6 +31,9 @@ enum rc nar_publish(const struct services *services, const struct op *op,
 		    const uint8_t hash[STORE_PATH_HASH_SIZE], struct view text,
 		    struct err *err) MUST_USE;
 
+/* Adds the signature by that key, if it is not there already. key NULL: nothing happens. */
+enum rc nar_sign(struct path_info *info, const struct secret_key *key, struct err *err) MUST_USE;
+
 /* Beside path_info_check_ca: that the content has the digest that its content address names, where
  * that is not the NAR's own hash. Reads the content. RC_INVALID. */
 enum rc nar_check_ca(const struct services *services, const struct op *op,
