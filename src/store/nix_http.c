@@ -26,6 +26,7 @@ enum {
 	WAITING = 65536,
 	MISSES_MAX = 65536,
 	KNOWN_BYTES = 64 << 20,
+	BAD_BYTES = 1 << 20,
 	WAIT_MS = 100,
 };
 
@@ -37,13 +38,15 @@ const struct nix_http_options nix_http_options_default = {
 		  .down_ns = 2 * NS_PER_S,
 		  .down_most_ns = 60 * NS_PER_S },
 	.miss_ns = 30 * NS_PER_S,
+	.bad_ns = 60 * NS_PER_S,
 };
 
 struct nix_http {
 	struct path_info_service base;
 	struct nix_cache cache;
-	int64_t miss_ns;
+	int64_t miss_ns, bad_ns;
 	struct lru *known; /* hash → struct known */
+	struct lru *bad;   /* hash → struct bad */
 	struct pool *pool;
 
 	pthread_mutex_t lock;
@@ -103,6 +106,59 @@ static bool recall(struct nix_http *self, const uint8_t *hash, struct path_info 
 	path_info_copy(out, &known->info);
 	known_unref(known);
 	return true;
+}
+
+/* What the cache says of a path, and is not so: it would be downloaded in vain at every look. */
+struct bad {
+	struct refcount ref;
+	int64_t until_ns;
+	enum rc rc;
+	char message[];
+};
+
+static void *bad_ref(void *value)
+{
+	refcount_ref(&((struct bad *)value)->ref);
+	return value;
+}
+
+static void bad_unref(void *value)
+{
+	if (refcount_unref(&((struct bad *)value)->ref))
+		free(value);
+}
+
+static const struct lru_ops bad_ops = { bad_ref, bad_unref };
+
+static void remember_bad(struct nix_http *self, const uint8_t *hash, enum rc rc,
+			 const struct err *err)
+{
+	size_t len = strlen(err->message) + 1;
+	struct bad *bad;
+
+	if (self->bad_ns == 0)
+		return;
+	bad = mem_zalloc(sizeof(*bad) + len);
+	refcount_init(&bad->ref);
+	bad->until_ns = clock_monotonic_ns() + self->bad_ns;
+	bad->rc = rc;
+	memcpy(bad->message, err->message, len);
+	lru_put(self->bad, hash, bad, sizeof(*bad) + len);
+	bad_unref(bad);
+}
+
+/* RC_OK: nothing bad is known. */
+static enum rc recall_bad(struct nix_http *self, const uint8_t *hash, struct err *err)
+{
+	struct bad *bad = lru_get(self->bad, hash);
+	enum rc rc = RC_OK;
+
+	if (!bad)
+		return RC_OK;
+	if (clock_monotonic_ns() < bad->until_ns)
+		rc = err_set(err, bad->rc, "%s (so it was a moment ago)", bad->message);
+	bad_unref(bad);
+	return rc;
 }
 
 static void empty_misses(struct nix_http *self, unsigned which)
@@ -180,6 +236,8 @@ static void run_fetch(void *context)
 		fetch->rc = nix_fetch(&self->cache, &op, fetch->hash, &fetch->info, &fetch->err);
 	if (fetch->rc == RC_OK)
 		remember(self, &fetch->info);
+	else if (fetch->rc == RC_CORRUPT || fetch->rc == RC_TOO_LARGE)
+		remember_bad(self, fetch->hash, fetch->rc, &fetch->err);
 	pthread_mutex_lock(&self->lock);
 	if (fetch->rc == RC_NOT_FOUND)
 		note_miss(self, fetch->hash);
@@ -270,6 +328,9 @@ static enum rc nix_http_get(struct path_info_service *service, const struct op *
 
 	if (rc != RC_OK || recall(self, hash, out))
 		return rc;
+	rc = recall_bad(self, hash, err);
+	if (rc != RC_OK)
+		return rc;
 	pthread_mutex_lock(&self->lock);
 	if (is_miss(self, hash))
 		rc = err_set(err, RC_NOT_FOUND, "%s did not have it a moment ago",
@@ -316,6 +377,7 @@ static void nix_http_free(struct path_info_service *service)
 	free(self->cache.base);
 	free(self->cache.keys);
 	lru_free(self->known);
+	lru_free(self->bad);
 	hashmap_release(&self->fetches);
 	hashmap_release(&self->misses[0]);
 	hashmap_release(&self->misses[1]);
@@ -416,8 +478,10 @@ enum rc path_info_nix_http_new(const struct url *url, const struct nix_http_opti
 	self->cache.client = http_client_new(&http);
 	self->cache.base = base_of(url);
 	self->miss_ns = options ? options->miss_ns : nix_http_options_default.miss_ns;
+	self->bad_ns = options ? options->bad_ns : nix_http_options_default.bad_ns;
 	self->turn_ns = clock_monotonic_ns() + self->miss_ns;
 	self->known = lru_new(STORE_PATH_HASH_SIZE, KNOWN_BYTES, &known_ops);
+	self->bad = lru_new(STORE_PATH_HASH_SIZE, BAD_BYTES, &bad_ops);
 	self->pool = pool_new("nix cache", THREADS, WAITING);
 	hashmap_init(&self->fetches, STORE_PATH_HASH_SIZE);
 	hashmap_init(&self->misses[0], STORE_PATH_HASH_SIZE);

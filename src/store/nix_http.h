@@ -18,6 +18,7 @@
 struct nix_http_options {
 	struct http_options http;
 	int64_t miss_ns; /* how long a miss is remembered, at least; twice that at most */
+	int64_t bad_ns; /* how long it is remembered that a path is not what the cache says; 0: not */
 };
 extern const struct nix_http_options nix_http_options_default;
 

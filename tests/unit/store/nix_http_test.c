@@ -124,6 +124,8 @@ static void set_url(struct site *site, const char *url)
 	site->narinfo.url = mem_strdup(url);
 }
 
+static bool remember_bad;
+
 static struct nix_http_options quick(void)
 {
 	struct nix_http_options options = nix_http_options_default;
@@ -134,6 +136,8 @@ static struct nix_http_options quick(void)
 	options.http.attempts = 2;
 	options.http.down_ns = 300 * NS_PER_MS;
 	options.miss_ns = 200 * NS_PER_MS;
+	/* Most tests change what there is under one name. */
+	options.bad_ns = remember_bad ? 300 * NS_PER_MS : 0;
 	return options;
 }
 
@@ -485,6 +489,30 @@ static void test_another_nar(void **state)
 	open_site(&site);
 	*strchr((char *)memmem(site.body.ptr, site.body.len, "some", 4), 't') = 'T';
 	expect_failure(&site, RC_CORRUPT, "another hash");
+	close_site(&site);
+}
+
+/* It is downloaded once; later it may be better. */
+static void test_bad_is_remembered(void **state)
+{
+	struct site site;
+	uint8_t *at;
+
+	(void)state;
+	remember_bad = true;
+	open_site(&site);
+	remember_bad = false;
+	at = memmem(site.body.ptr, site.body.len, "some", 4);
+	*at ^= 1;
+	expect_failure(&site, RC_CORRUPT, "another hash");
+	*at ^= 1;
+	expect_failure(&site, RC_CORRUPT, "another hash");
+	expect_failure(&site, RC_CORRUPT, "a moment ago");
+	assert_int_equal(site.nars, 1);
+	assert_int_equal(site.infos, 1);
+	clock_sleep_ns(350 * NS_PER_MS);
+	expect_content(&site);
+	assert_int_equal(site.nars, 2);
 	close_site(&site);
 }
 
@@ -923,6 +951,7 @@ int main(void)
 		cmocka_unit_test(test_urls_that_do_not),
 		cmocka_unit_test(test_wrong_sizes),
 		cmocka_unit_test(test_another_nar),
+		cmocka_unit_test(test_bad_is_remembered),
 		cmocka_unit_test(test_cut_at_every_byte),
 		cmocka_unit_test(test_damage_at_every_byte),
 		cmocka_unit_test(test_bomb),
