@@ -2,14 +2,16 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "castore/chunker.h"
 #include "net/messages.h"
 #include "server/put_group.h"
 #include "server/rpc_block.h"
 #include "server/store_rpc.h"
 
 enum {
-	/* Of content in one message of a Read, at most: well below every peer's limit. */
-	READ_MESSAGE_BYTES = 1 << 20,
+	/* Of content in one message of a Read, at most: the largest chunk of all but huge blobs. More
+	 * only makes the client fetch more memory from its kernel. */
+	READ_MESSAGE_BYTES = CHUNK_MAX,
 	READ_QUICK_BYTES = 16 << 10,
 	/* An upload's message of this much is only copied: no work for another thread. */
 	PUT_QUICK_BYTES = 64 << 10,

@@ -6,7 +6,7 @@
 #ifndef CASTOR_SERVER_RPC_BLOCK_H
 #define CASTOR_SERVER_RPC_BLOCK_H
 
-enum { RPC_BLOCK_SIZE = (1 << 20) + 64, RPC_BLOCKS_MAX = 64 };
+enum { RPC_BLOCK_SIZE = (512 << 10) + 64, RPC_BLOCKS_MAX = 64 };
 
 void *rpc_block_take(void); /* NULL: all are in use, or no memory */
 void rpc_block_give(void *block);
