@@ -31,6 +31,11 @@ void chunker_init(struct chunker *chunker)
 	*chunker = (struct chunker){ .average = CHUNK_AVERAGE };
 }
 
+void chunker_init_pieces(struct chunker *chunker, uint32_t size)
+{
+	*chunker = (struct chunker){ .average = size / 2, .pieces = true };
+}
+
 size_t chunker_limit(const struct chunker *chunker)
 {
 	return (size_t)chunker->average * 2;
@@ -119,8 +124,20 @@ static size_t cut(struct view data, size_t average, uint64_t small, uint64_t lar
 	return end;
 }
 
+static size_t cut_piece(struct chunker *chunker, struct view data)
+{
+	size_t len = data.len < chunker_limit(chunker) ? data.len : chunker_limit(chunker);
+
+	chunker->offset += len;
+	chunker->chunks += len > 0;
+	return len;
+}
+
 size_t chunker_cut(struct chunker *chunker, struct view data)
 {
+	if (chunker->pieces)
+		return cut_piece(chunker, data);
+
 	unsigned doublings = (unsigned)__builtin_ctz(chunker->average / CHUNK_AVERAGE);
 	uint64_t more = more_bits[doublings];
 	size_t len = cut(data, chunker->average, mask_small | more, mask_large | more);

@@ -23,9 +23,12 @@ struct chunker {
 	uint64_t offset; /* of the next chunk in the blob */
 	uint64_t chunks; /* cut so far */
 	uint32_t average;
+	bool pieces; /* nothing is looked for: each but the last has the most bytes */
 };
 
 void chunker_init(struct chunker *chunker);
+/* For a receiver that cuts anew: pieces of `size` bytes (even), whatever is in them. */
+void chunker_init_pieces(struct chunker *chunker, uint32_t size);
 /* The most bytes the next chunk can have: what chunker_cut wants to see, or all that is left. */
 size_t chunker_limit(const struct chunker *chunker);
 /* data starts at the next chunk, and holds chunker_limit() bytes or all the rest of the blob.

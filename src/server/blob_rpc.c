@@ -332,8 +332,8 @@ static void put_close(struct rpc_call *call)
 	{ .path = "/" family ".castore.v1.BlobService/Read", .server_streams = true, .block_replies = true, \
 	  .quick_bytes = PUT_QUICK_BYTES, .quick_more = read_is_small, \
 	  .state_size = sizeof(struct read_state), .message = read_message, .more = read_more, .close = read_close }, \
-	{ .path = "/" family ".castore.v1.BlobService/Put", .client_streams = true, .quick_bytes = PUT_QUICK_BYTES, \
-	  .state_size = sizeof(struct put_state), .message = put_message, .piece = put_piece, .more = put_more, .close = put_close }
+	{ .path = "/" family ".castore.v1.BlobService/Put", .client_streams = true, .computes = true, \
+	  .quick_bytes = PUT_QUICK_BYTES, .state_size = sizeof(struct put_state), .message = put_message, .piece = put_piece, .more = put_more, .close = put_close }
 /* clang-format on */
 
 _Static_assert(READ_MESSAGE_BYTES + MESSAGE_BLOB_CHUNK_HEAD <= RPC_BLOCK_SIZE, "fits");

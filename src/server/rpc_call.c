@@ -240,7 +240,7 @@ static void submit(struct rpc_call *call)
 {
 	refcount_ref(&call->ref);
 	/* The queue has room for every call that can be open, so this does not wait. */
-	pool_submit(call->calls->pool, run_job, call);
+	pool_submit(call->pool, run_job, call);
 }
 
 static bool is_stream(const struct rpc_call *call)
@@ -431,6 +431,7 @@ static enum rc open_call(struct rpc_call *call)
 	}
 	call->method = found->method;
 	call->context = found->context;
+	call->pool = found->computes ? call->calls->computing : call->calls->pool;
 	call->quick = found->quick;
 	call->quick_bytes = found->quick_bytes;
 	rpc_replies_init(&call->replies);

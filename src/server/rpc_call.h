@@ -17,13 +17,14 @@ struct rpc_tag {
 struct rpc_registration {
 	const struct rpc_method *method;
 	void *context;
-	bool quick;
+	bool quick, computes;
 	size_t quick_bytes;
 };
 
 /* What a call needs of its server. */
 struct rpc_calls {
 	struct pool *pool;
+	struct pool *computing; /* for methods that compute */
 	unsigned limit;
 	atomic_uint count;
 	/* Finds a method; NULL: unknown. path is not NUL-terminated. */
@@ -66,7 +67,8 @@ struct rpc_call {
 	const struct rpc_method *method;
 	void *context;
 	void *state;
-	bool quick; /* handlers run in the queue's thread */
+	struct pool *pool; /* where handlers run, */
+	bool quick;        /* if not in the queue's thread */
 	size_t quick_bytes;
 	enum rpc_stage stage;
 	/* Of a suspended call: set when its handler returned, or when it was resumed, whichever

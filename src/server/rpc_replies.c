@@ -118,7 +118,7 @@ static bool take(struct rpc_call *call, struct buf *message, enum rpc_next next,
 		replies->sending = true;
 		pthread_mutex_unlock(&replies->lock);
 		rpc_call_ref(call);
-		pool_submit(call->calls->pool, send_job, call);
+		pool_submit(call->pool, send_job, call);
 	} else {
 		replies->started = true;
 		send_next(call);
@@ -181,7 +181,7 @@ void rpc_replies_sent(struct rpc_call *call, bool ok)
 	if (make) {
 		replies->making = true;
 		rpc_call_ref(call);
-		pool_submit(call->calls->pool, make_job, call);
+		pool_submit(call->pool, make_job, call);
 	}
 	send_next(call);
 }

@@ -190,6 +190,7 @@ enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
 	server->calls.find = find_method;
 	server->calls.pool = pool_new("rpc", options->threads ? options->threads : DEFAULT_THREADS,
 				      server->calls.limit);
+	server->calls.computing = pool_new("rpc-compute", 2 * thread_cpus(), server->calls.limit);
 	server->stop_pipe[0] = server->stop_pipe[1] = -1;
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->changed, NULL);
@@ -208,6 +209,7 @@ void rpc_server_register(struct rpc_server *server, const struct rpc_method *met
 			(struct rpc_registration){ .method = &methods[i],
 						   .context = context,
 						   .quick = quick && methods[i].quick,
+						   .computes = quick && methods[i].computes,
 						   .quick_bytes =
 							   quick ? methods[i].quick_bytes : 0 };
 }
@@ -415,6 +417,7 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ns)
 	while (atomic_load(&server->calls.count) > 0)
 		clock_sleep_ns(NS_PER_MS);
 	pool_wait_idle(server->calls.pool);
+	pool_wait_idle(server->calls.computing);
 	grpc_completion_queue_shutdown(server->queue);
 	pthread_join(server->thread, NULL);
 	server->started = false;
@@ -426,6 +429,7 @@ void rpc_server_free(struct rpc_server *server)
 		return;
 	assert(!server->started);
 	pool_free(server->calls.pool);
+	pool_free(server->calls.computing);
 	grpc_server_destroy(server->server);
 	grpc_server_credentials_release(server->credentials);
 	grpc_completion_queue_destroy(server->queue);

@@ -36,6 +36,8 @@ struct rpc_method {
 	bool server_streams; /* any number of replies; else exactly one, which goes out with the
 				status */
 	bool quick;          /* waits for local disks at most: may run in the queue's thread */
+	bool computes;       /* waits for local disks at most, and keeps a processor busy: few run
+				at once, and stay in the processors' caches */
 	size_t quick_bytes;  /* the same for `message` alone, with messages of at most this much */
 	/* Then: may `more` run there too, as it looks after that message? NULL: no. */
 	bool (*quick_more)(struct rpc_call *call);
@@ -81,7 +83,7 @@ struct rpc_server_options {
 enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_server **out,
 		       struct err *err) MUST_USE;
 /* Before rpc_server_start. The array must outlive the server. quick: methods that say they are
- * quick are, with this context (no service behind it waits for another machine). */
+ * quick are, and those that say they compute do, with this context (no service behind it waits for another machine). */
 void rpc_server_register(struct rpc_server *server, const struct rpc_method *methods, size_t count,
 			 void *context, bool quick);
 /* "host:port", "[::1]:8000", "/path/of/socket", "@abstract", before rpc_server_start. RC_BUSY where

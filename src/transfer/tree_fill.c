@@ -247,7 +247,7 @@ enum rc tree_fill_large(struct tree_fill *fill, const struct tree_fill_file *fil
 
 	*stopped = false;
 	begin_file(fill, file);
-	chunker_init(&large.chunker);
+	blob_batch_init_chunker(fill->pipe->batch, &large.chunker);
 	hasher_init(&large.hasher);
 	while (large.done < file->size || fill->carry.len > 0) {
 		enum rc rc = fill_part(fill, &large, stopped, err);

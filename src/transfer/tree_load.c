@@ -82,7 +82,7 @@ static enum rc encode_file(struct tree_pipe *pipe, struct tree_block *block,
 	size_t at = 0, len;
 
 	entry->first_chunk = block->chunk_count;
-	chunker_init(&chunker);
+	blob_batch_init_chunker(pipe->batch, &chunker);
 	while ((len = chunker_cut(&chunker, view_slice(content, at, content.len - at))) > 0) {
 		enum rc rc;
 

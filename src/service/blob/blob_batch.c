@@ -3,7 +3,6 @@
 #include <assert.h>
 #include <inttypes.h>
 
-#include "castore/chunker.h"
 #include "service/blob/blob_service.h"
 
 void blob_batch_init(struct blob_batch *batch, const struct blob_batch_ops *ops)
@@ -35,6 +34,14 @@ enum rc blob_service_open_batch(struct blob_service *service, const struct op *o
 		(*out)->service = blob_service_ref(service);
 	return service_called(&service->counts, op, service->ops->name, "blob batch open",
 			      (struct view){ 0 }, rc);
+}
+
+void blob_batch_init_chunker(const struct blob_batch *batch, struct chunker *chunker)
+{
+	if (batch->pieces > 0)
+		chunker_init_pieces(chunker, batch->pieces);
+	else
+		chunker_init(chunker);
 }
 
 void blob_batch_free(struct blob_batch *batch)

@@ -29,6 +29,7 @@
 #include "base/op.h"
 #include "base/refcount.h"
 #include "castore/blob_chunk.h"
+#include "castore/chunker.h"
 #include "castore/digest.h"
 #include "service/call.h"
 
@@ -257,6 +258,9 @@ struct blob_batch {
 	uint64_t pending_bytes;
 	uint64_t pending_chunks;
 	bool failed; /* by add or commit */
+	/* The backend's. Not 0: the other end cuts chunks anew, and any pieces of up to so many
+	 * bytes do here. */
+	uint32_t pieces;
 };
 
 /* An encoded chunk; a backend embeds it. It may outlive nothing but its batch. `size` is its length
@@ -272,6 +276,8 @@ struct blob_encoded {
 void blob_batch_init(struct blob_batch *batch, const struct blob_batch_ops *ops);
 enum rc blob_service_open_batch(struct blob_service *service, const struct op *op,
 				struct blob_batch **out, struct err *err) MUST_USE;
+/* How blobs for this batch are to be cut. */
+void blob_batch_init_chunker(const struct blob_batch *batch, struct chunker *chunker);
 void blob_batch_free(struct blob_batch *batch); /* NULL is fine */
 void blob_batch_cleanup(struct blob_batch **batch);
 #define AUTO_BLOB_BATCH CLEANUP(blob_batch_cleanup)

@@ -11,7 +11,6 @@
 
 #include "base/mem.h"
 #include "base/pool.h"
-#include "castore/chunker.h"
 #include "service/blob/blob_service.h"
 
 /* Chunks that a pool encodes at once for one writer: memory of it, at most. */
@@ -54,7 +53,7 @@ enum rc blob_writer_open(struct blob_batch *batch, struct blob_writer **out, str
 	writer->batch = batch;
 	pthread_mutex_init(&writer->lock, NULL);
 	pthread_cond_init(&writer->encoded, NULL);
-	chunker_init(&writer->chunker);
+	blob_batch_init_chunker(batch, &writer->chunker);
 	hasher_init(&writer->hasher);
 	*out = writer;
 	return RC_OK;

@@ -4,8 +4,8 @@
  * commit waits for all of them.
  *
  * What the server already has is not sent again: encode asks for it by Stat. Where the first
- * answers say that all of it is new, asking costs more than it saves, and only one blob in sixteen
- * is asked for until one is known again. What comes twice in one batch is sent once.
+ * answers say that all of it is new, asking costs more than it saves, and only one blob in 64 is
+ * asked for until one is known again. What comes twice in one batch is sent once.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -14,7 +14,6 @@
 
 #include "base/hashmap.h"
 #include "base/mem.h"
-#include "castore/chunker.h"
 #include "net/messages.h"
 #include "service/blob/grpc.h"
 
@@ -22,11 +21,12 @@ enum {
 	IN_FLIGHT = 768, /* the server takes 1,024 on a connection */
 	IN_FLIGHT_BYTES = 32 << 20,
 	MESSAGE_MAX = 3 << 20, /* content of one message: peers take 4 MiB */
+	PIECE = 1 << 20,       /* of a larger blob */
 	TAKE_UP_EVERY = 32,    /* calls started between looks at what came back */
 	ENDING_MAX = 16,       /* streams whose end the server has not acknowledged yet */
 	SEEN_MAX = 1 << 20,    /* digests remembered */
 	ALL_NEW_AFTER = 64,    /* answers of "unknown" in a row */
-	ASK_ONE_IN = 16,
+	ASK_ONE_IN = 64,
 };
 
 static const char put_method[] = "castore.v1.BlobService/Put";
@@ -151,9 +151,9 @@ static enum rc batch_encode(struct blob_batch *batch, const struct op *op, struc
 	made->encoded.digest = digest_of(chunk);
 	made->encoded.size = (uint32_t)chunk.len;
 	made->encoded.cost = sizeof(*made) + chunk.len;
-	/* A larger chunk is likely to be one of many. The blob has to be sent whole unless the
-	 * server has all of it, which nobody knows before its end. */
-	if (chunk.len < CHUNK_MIN) {
+	/* A whole piece is likely to be one of many. The blob has to be sent whole unless the server
+	 * has all of it, which nobody knows before its end. */
+	if (chunk.len < PIECE) {
 		/* That the server has what came from here says nothing of the rest. */
 		bool ours = see(grpc, &made->encoded.digest, &seen_encoded);
 
@@ -423,6 +423,7 @@ struct blob_batch *blob_grpc_batch_new(struct rpc_channel *channel)
 	struct grpc_batch *grpc = mem_zalloc(sizeof(*grpc));
 
 	blob_batch_init(&grpc->batch, &batch_ops);
+	grpc->batch.pieces = PIECE;
 	grpc->channel = rpc_channel_ref(channel);
 	grpc->flight = rpc_flight_new(channel);
 	pthread_mutex_init(&grpc->seen_lock, NULL);

@@ -152,6 +152,25 @@ static void average_doubles(void **state)
 	mem_pages_free(zeros, CHUNK_MAX_EVER);
 }
 
+/* For a receiver that cuts anew: nothing depends on the bytes. */
+static void pieces(void **state)
+{
+	enum { SIZE = 1 << 20, REST = 1000 };
+	struct view bytes = view_of(mem_pages_alloc(2 * SIZE), 2 * SIZE);
+	struct chunker chunker;
+
+	(void)state;
+	chunker_init_pieces(&chunker, SIZE);
+	assert_int_equal(chunker_limit(&chunker), SIZE);
+	assert_int_equal(chunker_cut(&chunker, bytes), SIZE);
+	assert_int_equal(chunker_cut(&chunker, view_slice(bytes, 0, SIZE)), SIZE);
+	assert_int_equal(chunker_cut(&chunker, view_slice(bytes, 0, REST)), REST);
+	assert_int_equal(chunker_cut(&chunker, view_slice(bytes, 0, 0)), 0);
+	assert_int_equal(chunker.offset, 2 * SIZE + REST);
+	assert_int_equal(chunker.chunks, 3);
+	mem_pages_free((void *)(uintptr_t)bytes.ptr, bytes.len);
+}
+
 static void speed(void **state)
 {
 	struct testing_random random = testing_random_of(1);
@@ -182,6 +201,7 @@ int main(void)
 		cmocka_unit_test(big_is_cut_as_elsewhere),
 		cmocka_unit_test(every_length_is_cut_alike),
 		cmocka_unit_test(average_doubles),
+		cmocka_unit_test(pieces),
 		cmocka_unit_test(speed),
 	};
 
