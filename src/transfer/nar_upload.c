@@ -52,6 +52,7 @@ struct nar_upload {
 
 	/* The thread's own. */
 	EVP_MD_CTX *sha256; /* of the file */
+	bool plain;         /* the file is the NAR, which is hashed anyway */
 	uint64_t file_size, nar_size, nar_max;
 	struct decompress_stream *stream;
 
@@ -101,6 +102,16 @@ static void wake_if_waited(struct nar_upload *upload, bool *waits)
 	pthread_mutex_lock(&upload->lock);
 }
 
+/* By what the stream goes by, too; of fewer bytes that is not known yet. */
+static bool is_plain(const struct nar_upload *upload, struct view first)
+{
+	enum compression compression;
+
+	return first.len >= COMPRESSION_MAGIC_LEN &&
+	       compression_detect(first, buf_view(&upload->url), &compression, NULL) == RC_OK &&
+	       compression == COMPRESSION_NONE;
+}
+
 /* The bytes as they were sent. */
 static enum rc read_sent(void *context, void *out, size_t len, size_t *got, struct err *err)
 {
@@ -127,7 +138,10 @@ static enum rc read_sent(void *context, void *out, size_t len, size_t *got, stru
 			wake_if_waited(upload, &upload->waits);
 	}
 	pthread_mutex_unlock(&upload->lock);
-	if (rc == RC_OK && *got > 0 && EVP_DigestUpdate(upload->sha256, out, *got) != 1)
+	if (upload->file_size == 0)
+		upload->plain = is_plain(upload, view_of(out, *got));
+	if (rc == RC_OK && *got > 0 && !upload->plain &&
+	    EVP_DigestUpdate(upload->sha256, out, *got) != 1)
 		rc = err_set(err, RC_NO_MEMORY, "SHA-256 failed");
 	upload->file_size += *got;
 	return rc;
@@ -176,7 +190,9 @@ static enum rc import(struct nar_upload *upload, struct err *err)
 				&pending.facts, err);
 	if (rc != RC_OK)
 		return rc;
-	if (EVP_DigestFinal_ex(upload->sha256, pending.file_sha256.bytes, NULL) != 1)
+	if (upload->plain)
+		pending.file_sha256 = pending.facts.nar_sha256;
+	else if (EVP_DigestFinal_ex(upload->sha256, pending.file_sha256.bytes, NULL) != 1)
 		return err_set(err, RC_NO_MEMORY, "SHA-256 failed");
 	pending.file_size = upload->file_size;
 	pending.expires_ns = clock_realtime_ns() + upload->uploads->limits.keep_ns;
