@@ -28,6 +28,9 @@ enum {
 	IDLE_QUEUES = 64,
 	BACKOFF_MAX_MS = 5000,
 	BACKOFF_MIN_MS = 100,
+	/* For one attempt, TLS and the server's first frame included: it may be far away, or only
+	 * be starting. */
+	CONNECT_MAX_MS = 10000,
 	SLICE_MS = 100, /* how often a wait looks at its cancel flag */
 	PEM_MAX = 1 << 20,
 };
@@ -156,8 +159,8 @@ static grpc_channel *make_channel(const char *target, grpc_channel_credentials *
 		  .key = (char *)GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS,
 		  .value.integer = BACKOFF_MIN_MS },
 		{ .type = GRPC_ARG_INTEGER,
-		  .key = (char *)GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
-		  .value.integer = BACKOFF_MIN_MS },
+		  .key = (char *)GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, /* in fact a time limit */
+		  .value.integer = CONNECT_MAX_MS },
 		{ .type = GRPC_ARG_INTEGER,
 		  .key = (char *)GRPC_ARG_MAX_RECONNECT_BACKOFF_MS,
 		  .value.integer = BACKOFF_MAX_MS },
