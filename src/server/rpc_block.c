@@ -49,6 +49,16 @@ void rpc_block_give(void *block)
 	free(block);
 }
 
+bool rpc_blocks_plenty(void)
+{
+	bool plenty;
+
+	pthread_mutex_lock(&lock);
+	plenty = in_use < RPC_BLOCKS_MAX / 2;
+	pthread_mutex_unlock(&lock);
+	return plenty;
+}
+
 void *rpc_scratch_take(void)
 {
 	void *scratch;

@@ -40,7 +40,7 @@ enum rpc_stage {
 };
 
 /* A stream of replies on its way (rpc_replies.c). */
-enum { RPC_REPLIES_AHEAD = 4 };
+enum { RPC_REPLIES_AHEAD = 12 };
 struct rpc_replies {
 	pthread_mutex_t lock;
 	/* Under lock: */

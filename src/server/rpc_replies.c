@@ -15,6 +15,7 @@ enum {
 	SCARCE = 32 << 10, /* a message's room where all blocks are in use */
 	LARGE = 64 << 10,  /* messages from this size up are sent by another thread */
 	WAKE_AT = 2,       /* made messages for which it is worth to wake one */
+	AHEAD = 4,         /* messages ahead; up to RPC_REPLIES_AHEAD where blocks are plenty */
 };
 
 void rpc_replies_init(struct rpc_replies *replies)
@@ -90,12 +91,20 @@ static void send_job(void *arg)
 	rpc_call_unref(call);
 }
 
+/* How many messages may wait to be sent. The more, the less often does either thread wait for the
+ * other one; a few streams alone may have more of them. */
+static unsigned ahead_of(const struct rpc_call *call)
+{
+	return call->method->block_replies && rpc_blocks_plenty() ? RPC_REPLIES_AHEAD : AHEAD;
+}
+
 /* Takes in what the handler made. True: it should make another. */
 static bool take(struct rpc_call *call, struct buf *message, enum rpc_next next, enum rc rc)
 {
 	struct rpc_replies *replies = &call->replies;
 	bool large = message->len >= LARGE;
 	bool scarce = call->method->block_replies && message->cap != RPC_BLOCK_SIZE;
+	unsigned ahead = ahead_of(call);
 	bool more;
 
 	pthread_mutex_lock(&replies->lock);
@@ -110,7 +119,7 @@ static bool take(struct rpc_call *call, struct buf *message, enum rpc_next next,
 		replies->made[(replies->first + replies->count++) % RPC_REPLIES_AHEAD] = *message;
 	}
 	/* Where blocks are scarce, nothing is made ahead. */
-	more = !replies->ended && replies->count < RPC_REPLIES_AHEAD && !scarce;
+	more = !replies->ended && replies->count < ahead && !scarce;
 	replies->making = more;
 	if (replies->sending || (more && large && replies->started && replies->count < WAKE_AT)) {
 		pthread_mutex_unlock(&replies->lock);
@@ -164,6 +173,7 @@ static void make_job(void *arg)
 void rpc_replies_sent(struct rpc_call *call, bool ok)
 {
 	struct rpc_replies *replies = &call->replies;
+	unsigned ahead = ahead_of(call);
 	bool make;
 
 	pthread_mutex_lock(&replies->lock);
@@ -173,7 +183,7 @@ void rpc_replies_sent(struct rpc_call *call, bool ok)
 	}
 	replies->sending = false;
 	replies->failed |= !ok;
-	make = !replies->making && !replies->ended && replies->count <= RPC_REPLIES_AHEAD / 2;
+	make = !replies->making && !replies->ended && replies->count <= ahead / 2;
 	if (replies->failed && !replies->making) {
 		replies->ended = true;
 		make = false;
