@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/text.h"
 #include "cli/cli.h"
 #include "cli/listen.h"
 #include "cli/upload_policy.h"
@@ -10,7 +9,7 @@
 
 #define DEFAULT_ADDRESS "[::1]:9000"
 
-enum { GRACE_S = 20, DEFAULT_CACHE_SIZE = 512 << 20 };
+enum { GRACE_S = 20 };
 
 struct options {
 	struct cli_list listen;
@@ -85,17 +84,6 @@ static enum rc serve(struct cli *cli, struct http_server *server, const struct o
 	return rc;
 }
 
-static enum rc parse_cache_size(const char *text, size_t *out, struct err *err)
-{
-	uint64_t size = DEFAULT_CACHE_SIZE;
-	enum rc rc = text ? text_parse_size(text, &size, err) : RC_OK;
-
-	if (rc == RC_OK && size > SIZE_MAX / 2)
-		rc = err_set(err, RC_INVALID, "'%s' is no size of a cache", text);
-	*out = (size_t)size;
-	return rc == RC_OK ? RC_OK : err_context(err, rc, "--cache-size");
-}
-
 static enum rc cache_options(const struct cli *cli, const struct options *options,
 			     struct binary_cache_options *out, struct err *err)
 {
@@ -106,7 +94,7 @@ static enum rc cache_options(const struct cli *cli, const struct options *option
 	else if (options->compression && strcmp(options->compression, "zstd") != 0)
 		return err_set(err, RC_INVALID, "--compression is zstd or none, not %s",
 			       options->compression);
-	return parse_cache_size(options->cache_size, &out->decoded, err);
+	return cli_cache_size(options->cache_size, 0, &out->decoded, err);
 }
 
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)

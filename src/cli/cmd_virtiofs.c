@@ -17,10 +17,9 @@
 #include "fs/fs.h"
 #include "transport/vhost_user.h"
 
-/* The host's page cache holds no decoded bytes, and a guest that forgot something asks again. */
-#define DEFAULT_CACHE_SIZE ((size_t)512 << 20)
-
 struct virtiofs_args {
+	/* The host's page cache holds no decoded bytes, and a guest that forgot something asks again:
+	 * it has more than a mount. */
 	const char *cache_size;
 	bool list_root;
 	bool show_xattr;
@@ -130,17 +129,6 @@ static enum rc serve_all(struct cli *cli, struct vhost_user *vhost, int listener
 	}
 }
 
-static enum rc parse_cache_size(const char *text, size_t *out, struct err *err)
-{
-	uint64_t size = DEFAULT_CACHE_SIZE;
-	enum rc rc = text ? text_parse_size(text, &size, err) : RC_OK;
-
-	if (rc == RC_OK && (size == 0 || size > SIZE_MAX / 2))
-		rc = err_set(err, RC_INVALID, "'%s' is no size of a cache", text);
-	*out = (size_t)size;
-	return rc == RC_OK ? RC_OK : err_context(err, rc, "--cache-size");
-}
-
 static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, bool listening,
 		     struct err *err)
 {
@@ -149,7 +137,7 @@ static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, 
 	struct vhost_user *vhost;
 	struct roots *roots;
 	struct fs *fs;
-	enum rc rc = parse_cache_size(args->cache_size, &fs_options.chunk_cache, err);
+	enum rc rc = cli_cache_size(args->cache_size, 1, &fs_options.chunk_cache, err);
 
 	if (rc == RC_OK)
 		rc = cli_make_roots(cli, &args->roots, args->list_root, &roots, err);
