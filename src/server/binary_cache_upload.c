@@ -169,7 +169,6 @@ void upload_work(struct binary_cache *cache, struct http_exchange *exchange, con
 {
 	struct request *request = exchange->state;
 
-	(void)exchange;
 	request->worked = true;
 	request->rc = nar_publish(cache->services, op, &cache->options.publish, request->route.hash,
 				  buf_view(&request->text), &request->err);

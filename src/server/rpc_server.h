@@ -83,7 +83,8 @@ struct rpc_server_options {
 enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_server **out,
 		       struct err *err) MUST_USE;
 /* Before rpc_server_start. The array must outlive the server. quick: methods that say they are
- * quick are, and those that say they compute do, with this context (no service behind it waits for another machine). */
+ * quick are, and those that say they compute do, with this context (no service behind it waits for
+ * another machine). */
 void rpc_server_register(struct rpc_server *server, const struct rpc_method *methods, size_t count,
 			 void *context, bool quick);
 /* "host:port", "[::1]:8000", "/path/of/socket", "@abstract", before rpc_server_start. RC_BUSY where

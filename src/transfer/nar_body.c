@@ -73,11 +73,6 @@ static size_t stored_size(const struct nar_layout *layout, size_t frame)
 	return (size_t)(layout->frames[frame + 1].at - layout->frames[frame].at);
 }
 
-static size_t raw_size(const struct nar_layout *layout, size_t frame)
-{
-	return (size_t)(layout->frames[frame + 1].nar_at - layout->frames[frame].nar_at);
-}
-
 static enum rc decode(struct nar_body *body, const uint8_t *from, size_t stored, uint8_t *out,
 		      size_t raw, struct err *err)
 {
@@ -112,9 +107,9 @@ static enum rc read_stored(struct nar_body *body, const struct op *op, size_t fr
 	rc = blob_frames_read(layout->stored, op, frames[0].source, count, body->scratch.ptr, err);
 	for (size_t i = frame; rc == RC_OK && i < frame + count; i++) {
 		rc = decode(body, body->scratch.ptr + at, stored_size(layout, i), out,
-			    raw_size(layout, i), err);
+			    nar_layout_raw_size(layout, i), err);
 		at += stored_size(layout, i);
-		out += raw_size(layout, i);
+		out += nar_layout_raw_size(layout, i);
 	}
 	return rc;
 }
@@ -126,7 +121,7 @@ static enum rc read_literal(struct nar_body *body, size_t frame, uint8_t *out, s
 	size_t stored = stored_size(layout, frame);
 
 	if (body->plain)
-		return decode(body, from, stored, out, raw_size(layout, frame), err);
+		return decode(body, from, stored, out, nar_layout_raw_size(layout, frame), err);
 	memcpy(out, from, stored);
 	return RC_OK;
 }
@@ -135,7 +130,7 @@ static enum rc read_slice(struct nar_body *body, const struct op *op, size_t fra
 			  struct err *err)
 {
 	const struct nar_slice *slice = &body->layout->slices[body->layout->frames[frame].source];
-	size_t raw = raw_size(body->layout, frame), got = 0;
+	size_t raw = nar_layout_raw_size(body->layout, frame), got = 0;
 	uint8_t *to = out;
 	enum rc rc = RC_OK;
 
@@ -174,26 +169,38 @@ static enum rc make_frames(struct nar_body *body, const struct op *op, size_t fr
 	}
 }
 
+/* NULL: the cache lacks it, or there is no cache. */
+static struct nar_stretch *find_frame(const struct nar_body *body, size_t frame)
+{
+	return body->decoded ? nar_decoded_get(body->decoded, body->layout, frame) : NULL;
+}
+
+/* Of a frame that find_frame did not find. */
+static enum rc make_frame(struct nar_body *body, const struct op *op, size_t frame, uint8_t *out,
+			  struct err *err)
+{
+	enum rc rc = make_frames(body, op, frame, 1, out, err);
+
+	if (rc == RC_OK && body->decoded)
+		nar_decoded_offer(body->decoded, body->layout, frame,
+				  view_of(out, nar_layout_raw_size(body->layout, frame)));
+	return rc;
+}
+
 /* With a cache, `count` is 1. */
 static enum rc read_frames(struct nar_body *body, const struct op *op, size_t frame, size_t count,
 			   uint8_t *out, struct err *err)
 {
 	struct nar_stretch *stretch;
-	enum rc rc;
 
 	if (!body->decoded)
 		return make_frames(body, op, frame, count, out, err);
-	stretch = nar_decoded_get(body->decoded, body->layout, frame);
-	if (stretch) {
-		memcpy(out, stretch->bytes, stretch->len);
-		nar_stretch_unref(stretch);
-		return RC_OK;
-	}
-	rc = make_frames(body, op, frame, 1, out, err);
-	if (rc == RC_OK)
-		nar_decoded_offer(body->decoded, body->layout, frame,
-				  view_of(out, raw_size(body->layout, frame)));
-	return rc;
+	stretch = find_frame(body, frame);
+	if (!stretch)
+		return make_frame(body, op, frame, out, err);
+	memcpy(out, stretch->bytes, stretch->len);
+	nar_stretch_unref(stretch);
+	return RC_OK;
 }
 
 /* How many frames from the one at `at`, which begins there, fit whole into room: stored ones many at
@@ -224,9 +231,7 @@ static enum rc hold(struct nar_body *body, const struct op *op, struct err *err)
 		return RC_OK;
 	body->held_frame = SIZE_MAX;
 	nar_stretch_unref(body->stretch);
-	body->stretch = NULL;
-	if (body->decoded)
-		body->stretch = nar_decoded_get(body->decoded, body->layout, body->frame);
+	body->stretch = find_frame(body, body->frame);
 	if (body->stretch) {
 		body->held_frame = body->frame;
 		return RC_OK;
@@ -234,7 +239,7 @@ static enum rc hold(struct nar_body *body, const struct op *op, struct err *err)
 	buf_clear(&body->held);
 	if (!buf_try_reserve(&body->held, len))
 		return err_set(err, RC_NO_MEMORY, "no memory for %zu bytes of a NAR", len);
-	rc = read_frames(body, op, body->frame, 1, body->held.ptr, err);
+	rc = make_frame(body, op, body->frame, body->held.ptr, err);
 	if (rc == RC_OK)
 		body->held_frame = body->frame;
 	return rc;

@@ -71,15 +71,10 @@ static struct key key_of(const struct nar_layout *layout, size_t frame)
 	return key;
 }
 
-static size_t raw_size(const struct nar_layout *layout, size_t frame)
-{
-	return (size_t)(layout->frames[frame + 1].nar_at - layout->frames[frame].nar_at);
-}
-
 struct nar_stretch *nar_decoded_get(struct nar_decoded *decoded, const struct nar_layout *layout,
 				    size_t frame)
 {
-	size_t raw = raw_size(layout, frame);
+	size_t raw = nar_layout_raw_size(layout, frame);
 	struct nar_stretch *stretch;
 	struct key key;
 

@@ -61,6 +61,11 @@ uint64_t nar_layout_nar_size(const struct nar_layout *layout)
 	return layout->frames[layout->count].nar_at;
 }
 
+size_t nar_layout_raw_size(const struct nar_layout *layout, size_t frame)
+{
+	return (size_t)(layout->frames[frame + 1].nar_at - layout->frames[frame].nar_at);
+}
+
 void nar_layout_id(const struct nar_layout *layout, char out[NAR_LAYOUT_ID_HEX + 1])
 {
 	hex_encode(layout->id, sizeof(layout->id), out);

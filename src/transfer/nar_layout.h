@@ -74,6 +74,8 @@ void nar_layout_cleanup(struct nar_layout **layout);
 /* The length of the body of frames, and of the NAR. */
 uint64_t nar_layout_size(const struct nar_layout *layout);
 uint64_t nar_layout_nar_size(const struct nar_layout *layout);
+/* What that frame decodes to, in bytes. */
+size_t nar_layout_raw_size(const struct nar_layout *layout, size_t frame);
 /* NAR_LAYOUT_ID_HEX digits and a NUL. */
 void nar_layout_id(const struct nar_layout *layout, char out[NAR_LAYOUT_ID_HEX + 1]);
 /* Memory that it holds. */
