@@ -6,9 +6,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,10 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/buf.h"
-#include "base/file.h"
 #include "base/mem.h"
-#include "base/text.h"
 
 enum { THREAD_NAME_MAX = 16, JOBS_FIRST = 16 };
 
@@ -236,79 +230,4 @@ pthread_t thread_start(const char *name, void *(*run)(void *arg), void *arg)
 	if (failure)
 		no_thread(failure);
 	return id;
-}
-
-static unsigned affinity_cpus(void)
-{
-	cpu_set_t set;
-	long online;
-
-	if (sched_getaffinity(0, sizeof(set), &set) == 0)
-		return (unsigned)CPU_COUNT(&set);
-	/* More processors than a cpu_set_t counts. */
-	online = sysconf(_SC_NPROCESSORS_ONLN);
-	return online > 0 ? (unsigned)online : 1;
-}
-
-/* "max 100000" or "150000 100000": what a cpu.max file says, rounded up; 0 for no limit. */
-static unsigned parse_cpu_max(struct view text)
-{
-	const uint8_t *space = text.len ? memchr(text.ptr, ' ', text.len) : NULL;
-	uint64_t quota, period;
-	size_t split;
-
-	if (!space)
-		return 0;
-	split = (size_t)(space - text.ptr);
-	if (!text_parse_u64(view_slice(text, 0, split), &quota))
-		return 0;
-	text = view_slice(text, split + 1, text.len - split - 1);
-	if (text.len && text.ptr[text.len - 1] == '\n')
-		text.len--;
-	if (!text_parse_u64(text, &period) || period == 0 || quota == 0)
-		return 0;
-	quota = (quota - 1) / period + 1;
-	return quota > UINT_MAX ? 0 : (unsigned)quota;
-}
-
-/* The least quota of this process's cgroup and those around it; 0 for none. cgroup v2 only. */
-static unsigned quota_cpus(void)
-{
-	CLEANUP(buf_release) struct buf groups = BUF_INIT;
-	AUTO_FREE char *path = NULL;
-	unsigned least = 0;
-	const char *line;
-
-	if (file_read_path(AT_FDCWD, "/proc/self/cgroup", 1 << 16, &groups, NULL) != RC_OK)
-		return 0;
-	line = strstr(buf_string(&groups), "0::/");
-	if (!line || (line != (const char *)groups.ptr && line[-1] != '\n'))
-		return 0;
-	path = mem_strndup(view_of(line + 3, strcspn(line + 3, "\n")));
-	for (;;) {
-		CLEANUP(buf_release) struct buf text = BUF_INIT;
-		char *slash = strrchr(path, '/');
-		AUTO_FREE char *file = mem_printf("/sys/fs/cgroup%s/cpu.max", path);
-
-		if (file_read_path(AT_FDCWD, file, 256, &text, NULL) == RC_OK) {
-			unsigned cpus = parse_cpu_max(buf_view(&text));
-
-			if (cpus && (!least || cpus < least))
-				least = cpus;
-		}
-		if (!slash)
-			break;
-		*slash = '\0';
-	}
-	return least;
-}
-
-unsigned thread_cpus(void)
-{
-	unsigned cpus = affinity_cpus();
-	unsigned quota = quota_cpus();
-
-	if (quota && quota < cpus)
-		cpus = quota;
-	return cpus ? cpus : 1;
 }

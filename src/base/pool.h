@@ -25,7 +25,4 @@ void pool_wait_idle(struct pool *pool);
 /* Starts a thread with all signals blocked and its name set; aborts where the system has none. */
 #include <pthread.h>
 pthread_t thread_start(const char *name, void *(*run)(void *arg), void *arg);
-/* The processors this process may use (sched_getaffinity and the cgroup quota); at least 1. */
-unsigned thread_cpus(void);
-
 #endif

@@ -6,9 +6,6 @@
 #include "base/text.h"
 #include "cli/cli.h"
 
-/* Of what is decoded. */
-#define DEFAULT_CACHE_SIZE ((uint64_t)512 << 20)
-
 enum rc cli_open_store(struct cli *cli, struct err *err)
 {
 	enum rc rc = store_addresses_complete(&cli->addresses, cli->default_store, err);
@@ -55,9 +52,10 @@ void cli_append_name(const struct cli *cli, struct view name, struct buf *out)
 		buf_append_view(out, name);
 }
 
-enum rc cli_cache_size(const char *text, size_t least, size_t *out, struct err *err)
+enum rc cli_cache_size(const char *text, size_t fallback, size_t least, size_t *out,
+		       struct err *err)
 {
-	uint64_t size = DEFAULT_CACHE_SIZE;
+	uint64_t size = fallback;
 	enum rc rc = text ? text_parse_size(text, &size, err) : RC_OK;
 
 	if (rc == RC_OK && (size < least || size > SIZE_MAX / 2))

@@ -95,8 +95,9 @@ enum rc cli_write_buf(struct cli *cli, struct buf *buf, struct err *err) MUST_US
 enum rc cli_flush(struct cli *cli, struct err *err) MUST_USE;
 /* Appends a name from a store: escaped if standard output is a terminal, else as it is. */
 void cli_append_name(const struct cli *cli, struct view name, struct buf *out);
-/* What --cache-size says, at least so many bytes; 512 MiB where it is not given (text NULL). */
-enum rc cli_cache_size(const char *text, size_t least, size_t *out, struct err *err) MUST_USE;
+/* What --cache-size says, at least so many bytes; the fallback where it is not given (text NULL). */
+enum rc cli_cache_size(const char *text, size_t fallback, size_t least, size_t *out,
+		       struct err *err) MUST_USE;
 /* "castor: <sentence>" on standard error now, for a command that goes on after a failure. */
 void cli_report(enum rc rc, const struct err *err);
 

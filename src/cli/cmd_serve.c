@@ -2,12 +2,14 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/machine.h"
 #include "cli/cli.h"
 #include "cli/listen.h"
 #include "cli/upload_policy.h"
 #include "server/cache_server.h"
 
 #define DEFAULT_ADDRESS "[::1]:9000"
+#define CACHE_SIZE_MAX  (UINT64_C(8) << 30) /* unless told otherwise */
 
 enum { GRACE_S = 20 };
 
@@ -37,7 +39,7 @@ static const struct cli_option option_table[] = {
 	  offsetof(struct options, compression), NULL },
 	{ "cache-size", 0, CLI_STRING, "SIZE",
 	  "how many decoded bytes to keep in memory for NARs that are sent uncompressed (default: "
-	  "512M; 0: none)",
+	  "an eighth of the machine's memory, at most 8G; 0: none)",
 	  offsetof(struct options, cache_size), NULL },
 	{ "allow-upload", 0, CLI_FLAG, NULL,
 	  "take uploads (nix copy --to http://:TOKEN@host), from whoever has the token, or of what "
@@ -84,6 +86,14 @@ static enum rc serve(struct cli *cli, struct http_server *server, const struct o
 	return rc;
 }
 
+/* What is decoded takes the place that the page cache has for a server of files. */
+static size_t default_cache_size(void)
+{
+	uint64_t share = machine_memory() / 8;
+
+	return share < CACHE_SIZE_MAX ? (size_t)share : (size_t)CACHE_SIZE_MAX;
+}
+
 static enum rc cache_options(const struct cli *cli, const struct options *options,
 			     struct binary_cache_options *out, struct err *err)
 {
@@ -94,7 +104,7 @@ static enum rc cache_options(const struct cli *cli, const struct options *option
 	else if (options->compression && strcmp(options->compression, "zstd") != 0)
 		return err_set(err, RC_INVALID, "--compression is zstd or none, not %s",
 			       options->compression);
-	return cli_cache_size(options->cache_size, 0, &out->decoded, err);
+	return cli_cache_size(options->cache_size, default_cache_size(), 0, &out->decoded, err);
 }
 
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)

@@ -17,6 +17,8 @@
 #include "fs/fs.h"
 #include "transport/vhost_user.h"
 
+#define DEFAULT_CACHE_SIZE ((size_t)512 << 20)
+
 struct virtiofs_args {
 	/* The host's page cache holds no decoded bytes, and a guest that forgot something asks again:
 	 * it has more than a mount. */
@@ -137,7 +139,8 @@ static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, 
 	struct vhost_user *vhost;
 	struct roots *roots;
 	struct fs *fs;
-	enum rc rc = cli_cache_size(args->cache_size, 1, &fs_options.chunk_cache, err);
+	enum rc rc = cli_cache_size(args->cache_size, DEFAULT_CACHE_SIZE, 1,
+				    &fs_options.chunk_cache, err);
 
 	if (rc == RC_OK)
 		rc = cli_make_roots(cli, &args->roots, args->list_root, &roots, err);

@@ -14,7 +14,6 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -26,6 +25,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "server/listen_socket.h"
@@ -413,13 +413,6 @@ static void *accept_all(void *arg)
 
 /* ---- The server ---- */
 
-static unsigned processors(void)
-{
-	cpu_set_t set;
-
-	return sched_getaffinity(0, sizeof(set), &set) == 0 ? (unsigned)CPU_COUNT(&set) : 1;
-}
-
 enum rc http_server_new(const struct http_server_options *options,
 			const struct http_handlers *handlers, struct http_server **out,
 			struct err *err)
@@ -430,7 +423,7 @@ enum rc http_server_new(const struct http_server_options *options,
 	server->handlers = *handlers;
 	server->options = *options;
 	if (server->options.threads == 0)
-		server->options.threads = processors();
+		server->options.threads = machine_cpus();
 	if (server->options.workers == 0)
 		server->options.workers = DEFAULT_WORKERS;
 	if (server->options.connections == 0)

@@ -22,6 +22,7 @@
 
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/machine.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -190,7 +191,7 @@ enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
 	server->calls.find = find_method;
 	server->calls.pool = pool_new("rpc", options->threads ? options->threads : DEFAULT_THREADS,
 				      server->calls.limit);
-	server->calls.computing = pool_new("rpc-compute", 2 * thread_cpus(), server->calls.limit);
+	server->calls.computing = pool_new("rpc-compute", 2 * machine_cpus(), server->calls.limit);
 	server->stop_pipe[0] = server->stop_pipe[1] = -1;
 	pthread_mutex_init(&server->lock, NULL);
 	pthread_cond_init(&server->changed, NULL);

@@ -1,11 +1,12 @@
 #include "server/store_rpc.h"
 
+#include "base/machine.h"
 #include "base/pool.h"
 #include "server/put_group.h"
 
 void store_rpc_register(struct rpc_server *server, struct store_rpc *context)
 {
-	unsigned cpus = thread_cpus();
+	unsigned cpus = machine_cpus();
 
 	/* A store elsewhere may hang: one upload must not wait for another there. */
 	if (blob_service_latency(context->services.blobs) != BLOB_LATENCY_REMOTE)

@@ -14,6 +14,7 @@
 #include <openssl/evp.h>
 
 #include "base/clock.h"
+#include "base/machine.h"
 #include "base/mem.h"
 #include "base/pool.h"
 
@@ -428,7 +429,7 @@ void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_bat
 	pipe->batch = batch;
 	pipe->source = source;
 	pipe->memory = memory ? memory : TREE_MEMORY_DEFAULT;
-	pipe->encode_threads = threads ? threads : thread_cpus();
+	pipe->encode_threads = threads ? threads : machine_cpus();
 	pipe->load_threads = source.loads ? LOAD_THREADS : 0;
 	pipe->descriptors_max = 256;
 	if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 < pipe->descriptors_max)

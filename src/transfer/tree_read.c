@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/machine.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "castore/chunker.h"
@@ -495,7 +496,7 @@ struct tree_reader *tree_reader_new(const struct services *services, const struc
 {
 	struct tree_reader *reader = mem_zalloc(sizeof(*reader));
 	bool remote = blob_service_latency(services->blobs) == BLOB_LATENCY_REMOTE;
-	unsigned cpus = thread_cpus();
+	unsigned cpus = machine_cpus();
 
 	reader->blobs = services->blobs;
 	reader->directories = services->directories;

@@ -13,9 +13,9 @@
 #include <unistd.h>
 
 #include "base/file.h"
+#include "base/machine.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "base/pool.h"
 #include "transport/connection.h"
 #include "transport/dev_fuse.h"
 #include "transport/fuse_uring.h"
@@ -287,7 +287,7 @@ static enum rc serve(struct mount *mount, struct fs *fs, int fd,
 		fuse_uring_free(mount->uring);
 		mount->uring = NULL;
 	}
-	unsigned threads = options->threads ? options->threads : thread_cpus();
+	unsigned threads = options->threads ? options->threads : machine_cpus();
 	dev_fuse_serve(mount->dev, by_rings ? 1 : threads);
 	return RC_OK;
 }

@@ -16,6 +16,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "base/machine.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -535,7 +536,7 @@ enum rc vhost_user_listen(const char *path, int *fd, struct err *err)
 enum rc vhost_user_new(struct fs *fs, const struct vhost_user_options *options,
 		       struct vhost_user **out, struct err *err)
 {
-	unsigned threads = options->threads ? options->threads : thread_cpus();
+	unsigned threads = options->threads ? options->threads : machine_cpus();
 	*out = NULL;
 	if (options->tag && (*options->tag == '\0' || strlen(options->tag) > VIRTIO_FS_TAG_MAX))
 		return err_set(err, RC_INVALID, "a tag has 1 to %d bytes, not \"%s\"",

@@ -251,25 +251,6 @@ static void threads_are_named_and_deaf(void **state)
 	assert_int_equal(sigismember(&mine, SIGTERM), 0);
 }
 
-static void cpus_follow_affinity(void **state)
-{
-	cpu_set_t before, one;
-	unsigned all = thread_cpus();
-
-	(void)state;
-	assert_true(all >= 1);
-	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
-	assert_true(all <= (unsigned)CPU_COUNT(&before));
-	CPU_ZERO(&one);
-	for (size_t cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; cpu++)
-		if (CPU_ISSET(cpu, &before))
-			CPU_SET(cpu, &one);
-	assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
-	assert_int_equal(thread_cpus(), 1);
-	assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
-	assert_int_equal(thread_cpus(), all);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -279,7 +260,6 @@ int main(void)
 		cmocka_unit_test(jobs_may_submit),
 		cmocka_unit_test(many_producers),
 		cmocka_unit_test(threads_are_named_and_deaf),
-		cmocka_unit_test(cpus_follow_affinity),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
