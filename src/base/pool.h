@@ -1,11 +1,12 @@
 /*
  * A bounded pool of worker threads. Jobs start in the order in which they were submitted. Threads
- * are started on demand, up to the limit, and block all signals. All calls are thread-safe, except
- * pool_free.
+ * are started on demand, up to the limit, and block all signals but faults of their own. All calls
+ * are thread-safe, except pool_free.
  */
 #ifndef CASTOR_BASE_POOL_H
 #define CASTOR_BASE_POOL_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -22,7 +23,7 @@ bool pool_try_submit(struct pool *pool, void (*run)(void *arg), void *arg);
 /* Waits until nothing is queued or running. */
 void pool_wait_idle(struct pool *pool);
 
-/* Starts a thread with all signals blocked and its name set; aborts where the system has none. */
-#include <pthread.h>
+/* Starts a thread with all signals but faults of its own blocked and its name set; aborts where the
+ * system has none. */
 pthread_t thread_start(const char *name, void *(*run)(void *arg), void *arg);
 #endif

@@ -15,6 +15,7 @@
 #include "cli/cli.h"
 #include "cli/roots.h"
 #include "fs/fs.h"
+#include "transport/guest_fault.h"
 #include "transport/vhost_user.h"
 
 #define DEFAULT_CACHE_SIZE ((size_t)512 << 20)
@@ -176,6 +177,8 @@ static enum rc run(struct cli *cli, const void *options_, int argc, char **argv,
 			  : open_given(args->fd, &fd, &listening, err);
 	if (rc != RC_OK)
 		return rc;
+	/* A front-end that takes its memory back shall not end what the next one needs. */
+	guest_fault_install();
 	rc = serve(cli, args, fd, listening, err);
 	if (path)
 		unlink(path);

@@ -14,11 +14,13 @@
 
 #include "base/mem.h"
 #include "base/refcount.h"
+#include "transport/guest_fault.h"
 
 struct mapping {
 	struct refcount refs;
 	void *base;
 	size_t len;
+	struct guest_guard *guard;
 };
 
 struct entry {
@@ -37,6 +39,7 @@ static void mapping_unref(struct mapping *mapping)
 {
 	if (!refcount_unref(&mapping->refs))
 		return;
+	guest_guard_release(mapping->guard);
 	munmap(mapping->base, mapping->len);
 	free(mapping);
 }
@@ -73,6 +76,14 @@ void guest_memory_unref(struct guest_memory *memory)
 size_t guest_memory_regions(const struct guest_memory *memory)
 {
 	return memory->count;
+}
+
+bool guest_memory_lost(const struct guest_memory *memory)
+{
+	for (size_t i = 0; i < memory->count; i++)
+		if (guest_guard_lost(memory->entries[i].mapping->guard))
+			return true;
+	return false;
 }
 
 /* Mapping */
@@ -119,10 +130,17 @@ static enum rc map(const struct guest_region *region, int fd, struct entry *out,
 	if (base == MAP_FAILED)
 		return err_errno(err, errno, "cannot map a memory region of %" PRIu64 " bytes",
 				 region->size);
+	struct guest_guard *guard;
+	rc = guest_guard_take(base, end - start, &guard, err);
+	if (rc != RC_OK) {
+		munmap(base, end - start);
+		return rc;
+	}
 	struct mapping *mapping = mem_zalloc(sizeof(*mapping));
 	refcount_init(&mapping->refs);
 	mapping->base = base;
 	mapping->len = end - start;
+	mapping->guard = guard;
 	*out = (struct entry){ .region = *region,
 			       .mapping = mapping,
 			       .bytes = (uint8_t *)base + (region->offset - start) };

@@ -6,13 +6,14 @@
  * have are shared. Whoever works on guest memory holds a reference, so that a change of the table
  * takes nothing away under its feet. Thread-safe.
  *
- * Everything found in this memory may change at any time: copy it once, then look at the copy. The
- * front-end is trusted in one thing: that it does not make a file shorter that it has shared (we
- * would get a SIGBUS); a file that is too short from the beginning is refused.
+ * Everything found in this memory may change at any time: copy it once, then look at the copy. A
+ * file that is too short from the beginning is refused; one that is made shorter later is lost
+ * (guest_fault.h).
  */
 #ifndef CASTOR_TRANSPORT_GUEST_MEMORY_H
 #define CASTOR_TRANSPORT_GUEST_MEMORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -34,6 +35,8 @@ struct guest_memory *guest_memory_new(void);
 struct guest_memory *guest_memory_ref(struct guest_memory *memory);
 void guest_memory_unref(struct guest_memory *memory); /* NULL is fine */
 size_t guest_memory_regions(const struct guest_memory *memory);
+/* Some of it was gone when it was touched: what is in it means nothing any more. */
+bool guest_memory_lost(const struct guest_memory *memory);
 
 /* The same with one region more, mapped from fd (borrowed). RC_INVALID where it is empty, wraps, or
  * overlaps another; RC_TOO_LARGE past GUEST_REGIONS_MAX. */

@@ -226,6 +226,26 @@ static void complain(struct queue *queue, const struct err *err)
 	notify(queue->error);
 }
 
+/* Under the lock. Returns as virtqueue_pop. */
+static enum rc next_chain(struct queue *queue, struct virtqueue_chain *chain, struct err *err)
+{
+	struct virtqueue *ring = &queue->ring;
+	enum rc rc = virtqueue_pop(ring, chain, err);
+	if (rc == RC_NOT_FOUND) {
+		virtqueue_set_kicks(ring, true);
+		rc = virtqueue_pop(ring, chain, err);
+		if (rc == RC_OK)
+			virtqueue_set_kicks(ring, false);
+	}
+	/* An empty ring, or a wrong one: is it one at all? */
+	if (rc != RC_OK && guest_memory_lost(ring->memory)) {
+		ring->broken = true;
+		return err_set(err, RC_INVALID,
+			       "its memory is gone: the file became shorter, or lacks pages");
+	}
+	return rc;
+}
+
 /* The next request into *spare, under the lock; false: there is none now. */
 static bool take(struct queue *queue, struct request **spare)
 {
@@ -235,13 +255,7 @@ static bool take(struct queue *queue, struct request **spare)
 	if (!*spare)
 		*spare = request_get(queue);
 	struct request *request = *spare;
-	enum rc rc = virtqueue_pop(&queue->ring, &request->chain, &err);
-	if (rc == RC_NOT_FOUND) {
-		virtqueue_set_kicks(&queue->ring, true);
-		rc = virtqueue_pop(&queue->ring, &request->chain, &err);
-		if (rc == RC_OK)
-			virtqueue_set_kicks(&queue->ring, false);
-	}
+	enum rc rc = next_chain(queue, &request->chain, &err);
 	if (rc == RC_INVALID)
 		complain(queue, &err);
 	if (rc != RC_OK)

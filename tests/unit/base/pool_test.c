@@ -246,6 +246,9 @@ static void threads_are_named_and_deaf(void **state)
 	pool_free(pool);
 	assert_int_equal(sigismember(&seen.mask, SIGTERM), 1);
 	assert_int_equal(sigismember(&seen.mask, SIGALRM), 1);
+	/* A fault of its own is no call from outside. */
+	assert_int_equal(sigismember(&seen.mask, SIGBUS), 0);
+	assert_int_equal(sigismember(&seen.mask, SIGSEGV), 0);
 	assert_string_equal(seen.name, "a-name-of-more-");
 	pthread_sigmask(SIG_SETMASK, NULL, &mine);
 	assert_int_equal(sigismember(&mine, SIGTERM), 0);

@@ -1,8 +1,11 @@
 /* Tables of guest memory: what is refused, what is found, and what stays mapped. */
 #include "unit/testing.h"
 
+#include <setjmp.h>
+#include <signal.h>
 #include <sys/mman.h>
 
+#include "transport/guest_fault.h"
 #include "transport/guest_memory.h"
 
 enum { PAGE = 4096, FILE_PAGES = 16 };
@@ -136,12 +139,94 @@ static void what_is_held_stays(void **state)
 	guest_memory_unref(memory);
 }
 
+/* No SIGBUS: zeros, in the place of that mapping alone. */
+static void becomes_shorter(void **state)
+{
+	(void)state;
+	struct err err = ERR_INIT;
+	int fd = make_file();
+	struct guest_memory *memory = guest_memory_new();
+	struct guest_memory *other = guest_memory_new();
+	const struct guest_region all = { 0, FILE_PAGES * PAGE, 0x400000, 0 };
+	guest_fault_install(); /* each test begins with cmocka's */
+	assert_ok(add(&memory, all, fd, &err), &err);
+	assert_ok(add(&other, (struct guest_region){ 0, 4 * PAGE, 0x400000, 0 }, fd, &err), &err);
+	size_t len = all.size, other_len = 4 * PAGE;
+	volatile uint8_t *at = guest_memory_piece(memory, 0, &len);
+	volatile uint8_t *other_at = guest_memory_piece(other, 0, &other_len);
+	assert_int_equal(at[9 * PAGE], 9);
+	assert_int_equal(ftruncate(fd, 4 * PAGE), 0);
+	assert_false(guest_memory_lost(memory)); /* nobody has touched it */
+	assert_int_equal(at[9 * PAGE + 5], 0);
+	assert_true(guest_memory_lost(memory));
+	at[15 * PAGE] = 7;
+	assert_int_equal(at[15 * PAGE], 7);
+	assert_false(guest_memory_lost(other));
+	at[3 * PAGE] = 8;
+	assert_int_equal(other_at[3 * PAGE], 3);
+	guest_memory_unref(other);
+	guest_memory_unref(memory);
+	/* Its place among the guarded is free, and forgets. */
+	memory = guest_memory_new();
+	assert_ok(add(&memory, (struct guest_region){ 0, 4 * PAGE, 0x400000, 0 }, fd, &err), &err);
+	assert_false(guest_memory_lost(memory));
+	guest_memory_unref(memory);
+	close(fd);
+}
+
+static volatile sig_atomic_t came_by;
+static sigjmp_buf out;
+
+static void with_info(int number, siginfo_t *info, void *context)
+{
+	(void)context;
+	came_by = number == SIGBUS && info->si_code == BUS_ADRERR ? 1 : -1;
+	siglongjmp(out, 1);
+}
+
+static void without_info(int number)
+{
+	came_by = number == SIGBUS ? 2 : -2;
+	siglongjmp(out, 1);
+}
+
+/* Memory that is nobody's guest's: the handler that was there before gets it. */
+static void faults_elsewhere(void **state)
+{
+	(void)state;
+	const struct sigaction handlers[] = {
+		{ .sa_sigaction = with_info, .sa_flags = SA_SIGINFO | SA_NODEFER },
+		{ .sa_handler = without_info, .sa_flags = SA_NODEFER },
+	};
+	struct sigaction before;
+	int fd = make_file();
+	volatile uint8_t *at = mmap(NULL, PAGE, PROT_READ, MAP_SHARED, fd, 0);
+	assert_true(at != MAP_FAILED);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	sigaction(SIGBUS, NULL, &before);
+	for (int i = 0; i < 2; i++) {
+		sigaction(SIGBUS, &handlers[i], NULL);
+		guest_fault_install();
+		guest_fault_install(); /* once more changes nothing */
+		if (sigsetjmp(out, 1) == 0) {
+			(void)*at;
+			fail_msg("it can be read");
+		}
+		assert_int_equal(came_by, i + 1);
+	}
+	sigaction(SIGBUS, &before, NULL);
+	munmap((void *)at, PAGE);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(pieces),
 		cmocka_unit_test(refusals),
 		cmocka_unit_test(what_is_held_stays),
+		cmocka_unit_test(becomes_shorter),
+		cmocka_unit_test(faults_elsewhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,8 @@
 
 #include <sys/un.h>
 
+#include "transport/guest_fault.h"
+
 static void set_up(struct guest *guest)
 {
 	guest_open(guest, NULL, false);
@@ -326,6 +328,46 @@ static void memory_changes_while_it_serves(void **state)
 	guest_close(&guest);
 }
 
+/* A front-end that makes its memory shorter loses its queues; another one is served as before, and so
+ * is the next. */
+static void memory_becomes_shorter(void **state)
+{
+	(void)state;
+	struct guest guest, other;
+	guest_fault_install(); /* each test begins with cmocka's */
+	set_up(&other);
+	for (unsigned left = 0; left < 2; left++) {
+		guest_open(&guest, NULL, true);
+		struct vu_client *client = &guest.client;
+		uint64_t big = vu_lookup(client, 1, FUSE_ROOT_ID, "big", NULL);
+		struct fuse_read_in read = { .size = 65536 };
+		/* Requests in flight find no place for their answers. */
+		atomic_store(&guest.plan.hang, true);
+		for (unsigned slot = 0; slot < 4; slot++)
+			vu_put_request(client, &client->rings[1], slot, true, FUSE_READ, big, &read,
+				       sizeof(read), 65536);
+		vu_kick(&client->rings[1]);
+		assert_true(double_plan_wait_hanging(&guest.plan, 4));
+		/* All of it is gone, or all but the first ring. */
+		off_t kept = (uint8_t *)client->rings[1].descriptors - client->first;
+		assert_int_equal(ftruncate(client->memory_fd, left ? kept : 0), 0);
+		for (unsigned i = 1; i < GUEST_RINGS; i++) {
+			vu_kick_always(&client->rings[i]);
+			assert_true(vu_ring_is_broken(&client->rings[i], VU_PATIENCE_MS));
+		}
+		atomic_store(&guest.plan.hang, false);
+		guest_works(&other, 1);
+		assert_int_equal(guest_hang_up(&guest), RC_OK);
+		guest_connect(&guest, 4, 1 << 17);
+		vu_start(&guest.client, ALL_RING_FEATURES);
+		assert_int_equal(vu_init(&guest.client, 1), 0);
+		guest_works(&guest, 1);
+		guest_close(&guest);
+	}
+	guest_works(&other, 2);
+	guest_close(&other);
+}
+
 /* A service that hangs holds up neither other requests nor, for long, a stop. */
 static void stop_while_a_service_hangs(void **state)
 {
@@ -514,6 +556,7 @@ int main(void)
 		cmocka_unit_test(resets),
 		cmocka_unit_test(front_ends_come_and_go),
 		cmocka_unit_test(memory_changes_while_it_serves),
+		cmocka_unit_test(memory_becomes_shorter),
 		cmocka_unit_test(stop_while_a_service_hangs),
 		cmocka_unit_test(bad_messages),
 		cmocka_unit_test(refusals_are_acknowledged),
