@@ -2,18 +2,20 @@
  * One front-end against castor virtiofs, or the kernel's own way against a mount: requests a second
  * and MB/s, without a guest's noise.
  *
- *	virtiofs SOCKET DIRECTORY LARGE-FILE [RINGS]
- *	virtiofs MOUNT DIRECTORY LARGE-FILE [THREADS]
+ *	virtiofs SOCKET DIRECTORY LARGE-FILE [IN-FLIGHT [RINGS]]
+ *	virtiofs MOUNT DIRECTORY LARGE-FILE [IN-FLIGHT]
  *
- * DIRECTORY and LARGE-FILE are paths below the root. Over each ring, by a thread, with 16 requests in
- * flight, or by that many threads with one: GETATTR of the directory; READs of 4 KiB of the file;
- * READs of 128 KiB from its beginning to its end. Of a mount, too, each call is one request: the
- * kernel is told not to use its caches. Prints one line each: what, rings or threads, requests a
- * second, MB/s.
+ * DIRECTORY and LARGE-FILE are paths below the root. The same requests either way, in the same order,
+ * with the same number of them in flight: over rings, each with a thread that keeps its share there; of
+ * a mount by that many threads with one each, and each call is one request, for the kernel is told not
+ * to use its caches. GETATTR of the directory; READs of 4 KiB and of 128 KiB from the file's beginning
+ * to its end; and, over rings, READs of 128 KiB of what castor has decoded, which of a mount the kernel
+ * answers without castor. Prints one line each: what, requests a second, MB/s.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,18 +29,22 @@
 #include "double/vhost_user_client.h"
 #include "fs/fuse_wire.h"
 
-enum { SLOTS = 16, ROOM = (1 << 17) + 4096, THREADS_MAX = 64 };
+enum {
+	ROOM = (1 << 17) + 4096,
+	IN_FLIGHT_MAX = 64,
+	DECODED = 16 << 20, /* castor's cache holds more */
+};
 
 struct load {
 	struct vu_client *client; /* NULL: of a mount */
 	int file, directory;      /* then */
-	unsigned ring;
+	unsigned ring, slots;
 	uint32_t opcode;
 	uint64_t nodeid, directory_nodeid, size;
 	uint32_t read_size;
-	uint64_t requests; /* to be made */
-	uint64_t first;    /* number of the first */
-	uint64_t bytes;    /* that came */
+	uint64_t requests;          /* to be made, by all together */
+	atomic_uint_fast64_t *next; /* of them */
+	uint64_t bytes;             /* that came */
 };
 
 static void die(const char *what)
@@ -47,32 +53,48 @@ static void die(const char *what)
 	exit(1);
 }
 
-static void put(struct load *load, unsigned slot, uint64_t number)
+static bool take(struct load *load, uint64_t *number)
+{
+	*number = atomic_fetch_add(load->next, 1);
+	return *number < load->requests;
+}
+
+static uint64_t offset_of(const struct load *load, uint64_t number)
+{
+	return number % (load->size / load->read_size) * load->read_size;
+}
+
+/* The next request into that slot; false: there are no more. */
+static bool put(struct load *load, unsigned slot)
 {
 	struct vu_ring *ring = &load->client->rings[load->ring];
 	struct fuse_getattr_in get = { .fh = 0 };
 	struct fuse_read_in read = { .size = load->read_size };
+	uint64_t number;
 
+	if (!take(load, &number))
+		return false;
 	if (load->opcode == FUSE_GETATTR) {
 		vu_put_request(load->client, ring, slot, true, FUSE_GETATTR, load->directory_nodeid,
 			       &get, sizeof(get), sizeof(struct fuse_attr_out));
-		return;
+		return true;
 	}
-	read.offset = number * load->read_size % (load->size / load->read_size * load->read_size);
+	read.offset = offset_of(load, number);
 	vu_put_request(load->client, ring, slot, true, FUSE_READ, load->nodeid, &read, sizeof(read),
 		       load->read_size);
+	return true;
 }
 
 static void *run(void *arg)
 {
 	struct load *load = arg;
 	struct vu_ring *ring = &load->client->rings[load->ring];
-	uint64_t put_count = 0;
+	unsigned waiting = 0;
 
-	for (unsigned slot = 0; slot < SLOTS && put_count < load->requests; slot++)
-		put(load, slot, load->first + put_count++);
+	while (waiting < load->slots && put(load, waiting))
+		waiting++;
 	vu_kick(ring);
-	for (uint64_t got = 0; got < load->requests; got++) {
+	while (waiting > 0) {
 		struct vu_used used;
 
 		if (!vu_wait_used(ring, &used, VU_PATIENCE_MS))
@@ -80,10 +102,10 @@ static void *run(void *arg)
 		if (used.written < sizeof(struct fuse_out_header))
 			die("an answer without a header");
 		load->bytes += used.written - sizeof(struct fuse_out_header);
-		if (put_count < load->requests) {
-			put(load, used.head / 4, load->first + put_count++);
+		if (put(load, used.head / 4))
 			vu_kick(ring);
-		}
+		else
+			waiting--;
 	}
 	return NULL;
 }
@@ -91,12 +113,12 @@ static void *run(void *arg)
 static void *run_on_mount(void *arg)
 {
 	struct load *load = arg;
-	uint64_t whole = load->opcode == FUSE_READ ? load->size / load->read_size : 0;
 	void *buffer = NULL;
+	uint64_t number;
 
 	if (posix_memalign(&buffer, 4096, 1 << 17) != 0)
 		die("no memory");
-	for (uint64_t i = 0; i < load->requests; i++) {
+	while (take(load, &number)) {
 		struct statx status;
 		ssize_t got = 0;
 
@@ -106,7 +128,7 @@ static void *run_on_mount(void *arg)
 				die("statx");
 		} else {
 			got = pread(load->file, buffer, load->read_size,
-				    (off_t)((load->first + i) % whole * load->read_size));
+				    (off_t)offset_of(load, number));
 		}
 		if (got < 0)
 			die("pread");
@@ -116,30 +138,29 @@ static void *run_on_mount(void *arg)
 	return NULL;
 }
 
-/* Rings 1 to `rings`, or so many threads, share the requests. */
-static void measure(struct vu_client *client, const char *what, unsigned rings,
-		    const struct load *shape, uint64_t requests)
+/* By rings 1 to `threads`, or by so many threads. */
+static void measure(const char *what, unsigned threads, const struct load *shape, uint64_t requests)
 {
-	pthread_t threads[THREADS_MAX];
-	struct load loads[THREADS_MAX];
+	pthread_t ids[IN_FLIGHT_MAX];
+	struct load loads[IN_FLIGHT_MAX];
+	atomic_uint_fast64_t next = 0;
 	uint64_t bytes = 0;
 	int64_t start = clock_monotonic_ns();
 
-	for (unsigned i = 0; i < rings; i++) {
+	for (unsigned i = 0; i < threads; i++) {
 		loads[i] = *shape;
-		loads[i].client = client;
 		loads[i].ring = i + 1;
-		loads[i].requests = requests / rings;
-		loads[i].first = i * (requests / rings);
-		threads[i] = thread_start("load", client ? run : run_on_mount, &loads[i]);
+		loads[i].requests = requests;
+		loads[i].next = &next;
+		ids[i] = thread_start("load", shape->client ? run : run_on_mount, &loads[i]);
 	}
-	for (unsigned i = 0; i < rings; i++) {
-		pthread_join(threads[i], NULL);
+	for (unsigned i = 0; i < threads; i++) {
+		pthread_join(ids[i], NULL);
 		bytes += loads[i].bytes;
 	}
 	double seconds = (double)(clock_monotonic_ns() - start) / NS_PER_S;
-	printf("%s\t%u\t%.0f\t%.1f\n", what, rings, (double)(requests / rings * rings) / seconds,
-	       (double)bytes / seconds / 1e6);
+	printf("%s\t%.0f\t%.1f\n", what, (double)requests / seconds,
+	       shape->opcode == FUSE_READ ? (double)bytes / seconds / 1e6 : 0);
 	fflush(stdout);
 }
 
@@ -155,21 +176,24 @@ static uint64_t find(struct vu_client *client, char *path, uint64_t *size)
 	return nodeid;
 }
 
-static void measure_all(struct vu_client *client, unsigned count, const struct load *base)
+static void measure_all(const struct load *base, unsigned threads)
 {
-	struct load attributes = *base, small = *base, large = *base;
+	struct load load = *base;
 
-	attributes.opcode = FUSE_GETATTR;
-	small.opcode = large.opcode = FUSE_READ;
-	small.read_size = 4096;
-	large.read_size = 1 << 17;
-	measure(client, "sequential 128 KiB, first", count, &large, base->size >> 17);
-	measure(client, "sequential 128 KiB, again", count, &large, base->size >> 17);
-	measure(client, "GETATTR", count, &attributes, 400000);
-	measure(client, "READ 4 KiB", count, &small, 400000);
+	load.opcode = FUSE_GETATTR;
+	measure("GETATTR", threads, &load, 200000);
+	load.opcode = FUSE_READ;
+	load.read_size = 4096;
+	measure("READ 4 KiB", threads, &load, load.size / load.read_size);
+	load.read_size = 1 << 17;
+	measure("READ 128 KiB", threads, &load, 2 * (load.size / load.read_size));
+	if (!load.client)
+		return;
+	load.size = DECODED;
+	measure("READ 128 KiB, decoded", threads, &load, 20000);
 }
 
-static int over_mount(char **argv, unsigned threads)
+static int over_mount(char **argv, unsigned in_flight)
 {
 	struct load base = { .client = NULL };
 	struct stat status;
@@ -180,40 +204,50 @@ static int over_mount(char **argv, unsigned threads)
 	if (base.directory < 0 || base.file < 0 || fstat(base.file, &status) < 0)
 		die(strerror(errno));
 	base.size = (uint64_t)status.st_size;
-	if (base.size < 1 << 20 || threads < 1 || threads > THREADS_MAX)
-		die("a file of a MiB, 1 to 64 threads");
-	measure_all(NULL, threads, &base);
+	if (base.size < DECODED)
+		die("the file is too small");
+	measure_all(&base, in_flight);
+	return 0;
+}
+
+static int over_rings(char **argv, unsigned in_flight, unsigned rings)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	static struct vu_client client;
+	struct load base = { .client = &client, .slots = in_flight / rings };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (strlen(argv[1]) >= sizeof(address.sun_path))
+		die("the socket's path is too long");
+	memcpy(address.sun_path, argv[1], strlen(argv[1]));
+	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		die(strerror(errno));
+	vu_open(&client, fd, rings + 1, base.slots, ROOM);
+	vu_start(&client, VIRTIO_RING_F_INDIRECT_DESC | VIRTIO_RING_F_EVENT_IDX);
+	if (vu_init(&client, 1) != 0)
+		die("INIT failed");
+	base.directory_nodeid = find(&client, argv[2], NULL);
+	base.nodeid = find(&client, argv[3], &base.size);
+	if (base.size < DECODED)
+		die("the file is too small");
+	measure_all(&base, rings);
+	vu_close(&client);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	static struct vu_client client;
-	struct load base = { .client = &client };
 	struct stat status;
-	unsigned count = argc > 4 ? (unsigned)atoi(argv[4]) : 1;
+	unsigned in_flight = argc > 4 ? (unsigned)atoi(argv[4]) : 16;
+	unsigned rings = argc > 5 ? (unsigned)atoi(argv[5]) : 1;
 
-	if (argc < 4 || strlen(argv[1]) >= sizeof(address.sun_path))
-		die("SOCKET|MOUNT DIRECTORY LARGE-FILE [RINGS|THREADS]");
+	if (argc < 4)
+		die("SOCKET|MOUNT DIRECTORY LARGE-FILE [IN-FLIGHT [RINGS]]");
+	if (in_flight < 1 || in_flight > IN_FLIGHT_MAX)
+		die("1 to 64 requests in flight");
+	if (rings < 1 || rings >= VU_RINGS_MAX || in_flight % rings != 0)
+		die("1 to 7 rings, with as many requests each");
 	if (stat(argv[1], &status) == 0 && S_ISDIR(status.st_mode))
-		return over_mount(argv, count);
-	if (count < 1 || count >= VU_RINGS_MAX)
-		die("1 to 7 rings");
-	memcpy(address.sun_path, argv[1], strlen(argv[1]));
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		die(strerror(errno));
-	vu_open(&client, fd, count + 1, SLOTS, ROOM);
-	vu_start(&client, VIRTIO_RING_F_INDIRECT_DESC | VIRTIO_RING_F_EVENT_IDX);
-	if (vu_init(&client, 1) != 0)
-		die("INIT failed");
-	uint64_t directory = find(&client, argv[2], NULL);
-	base.nodeid = find(&client, argv[3], &base.size);
-	if (base.size < 1 << 20)
-		die("the file is too small");
-	base.directory_nodeid = directory;
-	measure_all(&client, count, &base);
-	vu_close(&client);
-	return 0;
+		return over_mount(argv, in_flight);
+	return over_rings(argv, in_flight, rings);
 }
