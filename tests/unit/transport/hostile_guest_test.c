@@ -8,6 +8,14 @@
 
 enum { EVIL = 1, GOOD = 2 };
 
+/* From the beginning, as after a guest's reset. */
+static void restart(struct vu_client *client, unsigned index)
+{
+	assert_true(vu_ring_stop(client, index) >= 0);
+	vu_ring_reset(client, index);
+	vu_ring_start(client, index, 0);
+}
+
 /* The ring takes nothing more; after a reset it works again. */
 static void broke(struct guest *guest)
 {
@@ -22,9 +30,7 @@ static void broke(struct guest *guest)
 	vu_offer(ring, 0);
 	vu_kick_always(ring);
 	assert_false(vu_wait_used(ring, &used, 10));
-	assert_true(vu_ring_stop(client, EVIL) >= 0);
-	vu_ring_reset(client, EVIL);
-	vu_ring_start(client, EVIL, 0);
+	restart(client, EVIL);
 	guest_works(guest, EVIL);
 }
 
@@ -303,6 +309,7 @@ static void chains_of_the_wrong_shape(void **state)
 	guest_close(&guest);
 }
 
+/* To another place in memory: it goes on there. */
 static void rings_moved_while_running(void **state)
 {
 	(void)state;
@@ -311,24 +318,31 @@ static void rings_moved_while_running(void **state)
 	struct vu_client *client = &guest.client;
 	struct vu_ring *ring = evil(&guest);
 	guest_works(&guest, EVIL);
-	/* To another place in memory: it goes on there. */
 	uint8_t *elsewhere = client->second + (1 << 20);
 	memcpy(elsewhere, ring->descriptors, 65536);
 	ptrdiff_t by = elsewhere - (uint8_t *)ring->descriptors;
-	assert_int_equal(
-		vu_ring_set_addresses(client, EVIL,
-				      vu_user_address(client, ring->descriptors) + (uint64_t)by,
-				      vu_user_address(client, ring->available) + (uint64_t)by,
-				      vu_user_address(client, ring->used) + (uint64_t)by),
-		0);
-	struct vu_ring before = *ring;
 	ring->descriptors = (void *)((uint8_t *)ring->descriptors + by);
 	ring->available = (void *)((uint8_t *)ring->available + by);
 	ring->used = (void *)((uint8_t *)ring->used + by);
+	assert_int_equal(vu_ring_set_addresses(client, EVIL,
+					       vu_user_address(client, ring->descriptors),
+					       vu_user_address(client, ring->available),
+					       vu_user_address(client, ring->used)),
+			 0);
 	guest_works(&guest, EVIL);
-	/* Out of memory, across its end, to odd addresses: that breaks it. */
+	guest_close(&guest);
+}
+
+/* Out of memory, across its end, to odd addresses. */
+static void rings_moved_away(void **state)
+{
+	(void)state;
+	struct guest guest;
+	guest_open(&guest, NULL, false);
+	struct vu_client *client = &guest.client;
+	struct vu_ring *ring = evil(&guest);
 	uint64_t good = vu_user_address(client, ring->descriptors);
-	/* For us they may lie side by side. */
+	/* For us the regions may lie side by side. */
 	uint64_t end = vu_user_address(client, client->second) + VU_SECOND_SIZE;
 	if (client->first > client->second)
 		end = vu_user_address(client, client->first) + client->first_size;
@@ -348,23 +362,27 @@ static void rings_moved_while_running(void **state)
 			       &(struct fuse_getattr_in){ 0 }, 16, sizeof(struct fuse_attr_out));
 		vu_kick_always(ring);
 		assert_false(vu_wait_used(ring, &used, 5));
-		assert_true(vu_ring_stop(client, EVIL) >= 0);
-		vu_ring_reset(client, EVIL);
-		vu_ring_start(client, EVIL, 0);
+		restart(client, EVIL);
 		guest_works(&guest, EVIL);
 	}
-	/* All memory gone under rings that run. */
+	guest_close(&guest);
+}
+
+/* All memory is taken from under rings that run. */
+static void memory_taken_away(void **state)
+{
+	(void)state;
+	struct guest guest;
+	guest_open(&guest, NULL, false);
+	struct vu_client *client = &guest.client;
 	struct vhost_user_memory_table none = { .count = 0 };
+	guest_works(&guest, EVIL);
 	assert_int_equal(vu_ask(client, VHOST_USER_SET_MEM_TABLE, &none, 8, NULL, 0), 0);
-	assert_true(vu_ring_is_broken(ring, VU_PATIENCE_MS));
+	assert_true(vu_ring_is_broken(evil(&guest), VU_PATIENCE_MS));
 	assert_true(vu_ring_is_broken(&client->rings[GOOD], VU_PATIENCE_MS));
 	assert_int_equal(vu_set_memory(client), 0);
-	*ring = before;
-	for (unsigned i = 0; i < GUEST_RINGS; i++) {
-		assert_true(vu_ring_stop(client, i) >= 0);
-		vu_ring_reset(client, i);
-		vu_ring_start(client, i, 0);
-	}
+	for (unsigned i = 0; i < GUEST_RINGS; i++)
+		restart(client, i);
 	guest_works(&guest, EVIL);
 	guest_works(&guest, GOOD);
 	guest_close(&guest);
@@ -699,9 +717,7 @@ static void changes_while_it_is_read(void **state)
 		for (unsigned slot = 0; slot < 4; slot++)
 			answered += vu_wait_used(evil(&guest), &used, 2);
 		if (vu_ring_is_broken(evil(&guest), 0)) {
-			assert_true(vu_ring_stop(client, EVIL) >= 0);
-			vu_ring_reset(client, EVIL);
-			vu_ring_start(client, EVIL, 0);
+			restart(client, EVIL);
 			resets++;
 		}
 		/* Somebody may have said DESTROY. */
@@ -749,6 +765,8 @@ int main(void)
 		cmocka_unit_test(addresses_that_wrap),
 		cmocka_unit_test(chains_of_the_wrong_shape),
 		cmocka_unit_test(rings_moved_while_running),
+		cmocka_unit_test(rings_moved_away),
+		cmocka_unit_test(memory_taken_away),
 		cmocka_unit_test(used_ring_full),
 		cmocka_unit_test(fuse_lengths_that_lie),
 		cmocka_unit_test(replies_too_large),

@@ -417,43 +417,54 @@ static unsigned open_fds(void)
 	return count;
 }
 
-/* Each is the end of its connection, and leaves no descriptor open. */
-static void bad_messages(void **state)
+static const struct vhost_user_memory_table nine = { .count = 9 };
+static const struct vhost_user_vring_state far = { .index = 64, .value = 16 };
+static const uint64_t far_kick = 200, no_fd = VHOST_USER_NO_FD;
+
+static const struct bad_message {
+	uint32_t request;
+	const void *body;
+	size_t len;
+	unsigned fds;
+} bad_messages[] = {
+	{ 0, NULL, 0, 0 },
+	{ 99, NULL, 0, 0 },
+	{ 4000000000u, NULL, 0, 0 },
+	{ VHOST_USER_SET_FEATURES, &far, 7, 0 },
+	{ VHOST_USER_SET_FEATURES, &far, 8, 1 },
+	{ VHOST_USER_GET_FEATURES, NULL, 0, 8 },
+	/* More descriptors than any message may have. */
+	{ VHOST_USER_GET_FEATURES, NULL, 0, 9 },
+	{ VHOST_USER_SET_MEM_TABLE, &nine, sizeof(nine), 60 },
+	{ VHOST_USER_SET_MEM_TABLE, &nine, sizeof(nine), 8 },
+	{ VHOST_USER_SET_MEM_TABLE, &nine, 8, 0 },
+	{ VHOST_USER_ADD_MEM_REG, &nine, 40, 0 },
+	{ VHOST_USER_SET_VRING_NUM, &far, 8, 0 },
+	{ VHOST_USER_SET_VRING_BASE, &far, 8, 0 },
+	{ VHOST_USER_GET_VRING_BASE, &far, 8, 0 },
+	{ VHOST_USER_SET_VRING_ENABLE, &far, 8, 0 },
+	{ VHOST_USER_SET_VRING_ADDR, &nine, 40, 0 }, /* index 9: fine, until it starts */
+	{ VHOST_USER_SET_VRING_KICK, &far_kick, 8, 1 },
+	{ VHOST_USER_SET_VRING_KICK, &no_fd, 8, 0 }, /* polling */
+	{ VHOST_USER_SET_VRING_KICK, &no_fd, 8, 1 },
+	{ VHOST_USER_SET_VRING_CALL, &far_kick, 8, 1 },
+	{ VHOST_USER_SET_VRING_CALL, &nine, 8, 0 },
+	{ VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, 0 },
+	{ VHOST_USER_GET_CONFIG, &nine, 12, 0 }, /* was not offered */
+};
+
+/* The back-end has ended the connection, and says why. */
+static void refused(struct guest *guest)
 {
-	static const struct vhost_user_memory_table nine = { .count = 9 };
-	static const struct vhost_user_vring_state far = { .index = 64, .value = 16 };
-	static const uint64_t far_kick = 200, none = VHOST_USER_NO_FD;
-	static const struct {
-		uint32_t request;
-		const void *body;
-		size_t len;
-		unsigned fds;
-	} bad[] = {
-		{ 0, NULL, 0, 0 },
-		{ 99, NULL, 0, 0 },
-		{ 4000000000u, NULL, 0, 0 },
-		{ VHOST_USER_SET_FEATURES, &far, 7, 0 },
-		{ VHOST_USER_SET_FEATURES, &far, 8, 1 },
-		{ VHOST_USER_GET_FEATURES, NULL, 0, 8 },
-		/* More descriptors than any message may have. */
-		{ VHOST_USER_GET_FEATURES, NULL, 0, 9 },
-		{ VHOST_USER_SET_MEM_TABLE, &nine, sizeof(nine), 60 },
-		{ VHOST_USER_SET_MEM_TABLE, &nine, sizeof(nine), 8 },
-		{ VHOST_USER_SET_MEM_TABLE, &nine, 8, 0 },
-		{ VHOST_USER_ADD_MEM_REG, &nine, 40, 0 },
-		{ VHOST_USER_SET_VRING_NUM, &far, 8, 0 },
-		{ VHOST_USER_SET_VRING_BASE, &far, 8, 0 },
-		{ VHOST_USER_GET_VRING_BASE, &far, 8, 0 },
-		{ VHOST_USER_SET_VRING_ENABLE, &far, 8, 0 },
-		{ VHOST_USER_SET_VRING_ADDR, &nine, 40, 0 }, /* index 9: fine, until it starts */
-		{ VHOST_USER_SET_VRING_KICK, &far_kick, 8, 1 },
-		{ VHOST_USER_SET_VRING_KICK, &none, 8, 0 }, /* polling */
-		{ VHOST_USER_SET_VRING_KICK, &none, 8, 1 },
-		{ VHOST_USER_SET_VRING_CALL, &far_kick, 8, 1 },
-		{ VHOST_USER_SET_VRING_CALL, &nine, 8, 0 },
-		{ VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, 0 },
-		{ VHOST_USER_GET_CONFIG, &nine, 12, 0 }, /* was not offered */
-	};
+	pthread_join(guest->thread, NULL);
+	assert_int_not_equal(guest->served, RC_OK);
+	assert_true(guest->served_err.message[0] != '\0');
+	vu_close(&guest->client);
+}
+
+/* Each is the end of its connection, and leaves no descriptor open. */
+static void bad_messages_end_it(void **state)
+{
 	(void)state;
 	struct guest guest;
 	int fds[60];
@@ -461,36 +472,41 @@ static void bad_messages(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(fds); i++)
 		fds[i] = guest.stop;
 	unsigned before = open_fds();
-	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(bad_messages); i++) {
+		const struct bad_message *bad = &bad_messages[i];
 		union vhost_user_body body;
 		guest_connect(&guest, 4, 4096);
-		vu_send(&guest.client, bad[i].request, 0, bad[i].body, bad[i].len, fds, bad[i].fds);
-		if (bad[i].request == VHOST_USER_SET_VRING_ADDR) {
+		vu_send(&guest.client, bad->request, 0, bad->body, bad->len, fds, bad->fds);
+		if (bad->request == VHOST_USER_SET_VRING_ADDR) {
 			/* No memory, no size. */
 			uint64_t nine_ = 9;
 			vu_send(&guest.client, VHOST_USER_SET_VRING_KICK, 0, &nine_, 8, fds, 1);
 		}
 		if (vu_receive(&guest.client, &body) != -1)
 			fail_msg("message %zu was answered", i);
-		pthread_join(guest.thread, NULL);
-		assert_int_not_equal(guest.served, RC_OK);
-		assert_true(guest.served_err.message[0] != '\0');
-		vu_close(&guest.client);
+		refused(&guest);
 		assert_int_equal(open_fds(), before);
 	}
-	/* A version that there is not, a length that lies, half a message. */
-	const struct vhost_user_header odd[] = {
+	guest_release(&guest);
+}
+
+/* A version that there is not, a length that lies, half a message. */
+static void bad_headers_end_it(void **state)
+{
+	(void)state;
+	const struct vhost_user_header bad[] = {
 		{ VHOST_USER_GET_FEATURES, 2, 0 },
 		{ VHOST_USER_GET_FEATURES, VHOST_USER_VERSION, UINT32_MAX },
 		{ VHOST_USER_SET_FEATURES, VHOST_USER_VERSION, 8 },
 	};
-	for (size_t i = 0; i < ARRAY_LEN(odd); i++) {
+	struct guest guest;
+	guest_prepare(&guest, NULL, NULL, false);
+	unsigned before = open_fds();
+	for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
 		guest_connect(&guest, 4, 4096);
-		assert_int_equal(write(guest.client.fd, &odd[i], sizeof(odd[i])), sizeof(odd[i]));
+		assert_int_equal(write(guest.client.fd, &bad[i], sizeof(bad[i])), sizeof(bad[i]));
 		shutdown(guest.client.fd, SHUT_WR);
-		pthread_join(guest.thread, NULL);
-		assert_int_not_equal(guest.served, RC_OK);
-		vu_close(&guest.client);
+		refused(&guest);
 		assert_int_equal(open_fds(), before);
 	}
 	guest_release(&guest);
@@ -558,7 +574,8 @@ int main(void)
 		cmocka_unit_test(memory_changes_while_it_serves),
 		cmocka_unit_test(memory_becomes_shorter),
 		cmocka_unit_test(stop_while_a_service_hangs),
-		cmocka_unit_test(bad_messages),
+		cmocka_unit_test(bad_messages_end_it),
+		cmocka_unit_test(bad_headers_end_it),
 		cmocka_unit_test(refusals_are_acknowledged),
 		cmocka_unit_test(sockets),
 	};
