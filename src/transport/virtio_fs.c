@@ -33,9 +33,10 @@ enum {
 	/* Nothing that castor answers other than by a refusal is longer: a LOOKUP of the longest
 	 * name, a BATCH_FORGET, a WRITE of a page. */
 	REQUEST_BYTES = 4096 + FUSE_REQUEST_HEADROOM,
-	FREE_KEPT = 8,       /* idle request objects of a queue */
-	GRACE_MS = 5000,     /* for requests in flight when a queue is stopped */
-	COMPLAINTS_MAX = 16, /* in the log, of one guest */
+	FREE_KEPT = 8,        /* idle request objects of a queue */
+	IN_FLIGHT_MAX = 1024, /* of a queue: the others wait on the ring */
+	GRACE_MS = 5000,      /* for requests in flight when a queue is stopped */
+	COMPLAINTS_MAX = 16,  /* in the log, of one guest */
 };
 
 struct request {
@@ -62,6 +63,7 @@ struct queue {
 	struct virtqueue ring; /* while it is started */
 	int call, error;       /* or -1 */
 	bool enabled, quit;
+	bool full; /* what comes back shall wake the thread up */
 	struct request *in_flight;
 	struct request *free;
 	unsigned free_count;
@@ -151,6 +153,10 @@ static void finish(struct request *request, uint32_t written)
 	if (request->next)
 		request->next->previous = request->previous;
 	virtqueue_push(&queue->ring, request->chain.head, written);
+	if (queue->full) {
+		queue->full = false;
+		notify(queue->wake);
+	}
 	if (virtqueue_wants_interrupt(&queue->ring))
 		notify(queue->call);
 	pthread_mutex_unlock(&queue->lock);
@@ -251,6 +257,9 @@ static bool take(struct queue *queue, struct request **spare)
 {
 	struct err err = ERR_INIT;
 	if (queue->quit || !queue->enabled || queue->ring.broken)
+		return false;
+	queue->full = queue->ring.in_flight >= IN_FLIGHT_MAX;
+	if (queue->full)
 		return false;
 	if (!*spare)
 		*spare = request_get(queue);
@@ -402,10 +411,10 @@ static enum rc start(struct queue *queue, int kick, struct err *err)
 /* What only waits for a service may wait for long: interrupts it. */
 static void interrupt_all(struct queue *queue)
 {
-	uint64_t uniques[VIRTQUEUE_SIZE_MAX];
+	uint64_t uniques[IN_FLIGHT_MAX];
 	size_t count = 0;
 	pthread_mutex_lock(&queue->lock);
-	for (struct request *at = queue->in_flight; at && count < VIRTQUEUE_SIZE_MAX; at = at->next)
+	for (struct request *at = queue->in_flight; at && count < IN_FLIGHT_MAX; at = at->next)
 		uniques[count++] = at->fs.unique;
 	pthread_mutex_unlock(&queue->lock);
 	for (size_t i = 0; i < count; i++) {

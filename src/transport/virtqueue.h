@@ -21,7 +21,8 @@
 #include "transport/guest_memory.h"
 
 enum {
-	VIRTQUEUE_SIZE_MAX = 1024,
+	VIRTQUEUE_SIZE_MAX =
+		32768, /* of the standard; crosvm wants so many if not told otherwise */
 	/* Of one chain, and of an indirect table; more are refused. */
 	VIRTQUEUE_DESCRIPTORS_MAX = 1024,
 	/* A buffer that crosses regions is as many pieces. */

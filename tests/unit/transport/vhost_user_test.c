@@ -152,6 +152,54 @@ static void scattered_reply(void **state)
 	guest_close(&guest);
 }
 
+/* Of the largest size, and with more requests than are taken at a time. */
+static void large_ring(void **state)
+{
+	enum { SIZE = 32768, REQUESTS = 3000 };
+	(void)state;
+	struct guest guest;
+	struct vu_used used;
+	guest_open(&guest, NULL, true);
+	struct vu_client *client = &guest.client;
+	struct vu_ring *ring = &client->rings[1];
+	assert_true(vu_ring_stop(client, 1) >= 0);
+	ring->descriptors = (void *)client->second;
+	ring->available = (void *)(client->second + SIZE * sizeof(struct vu_descriptor));
+	ring->used = (void *)((uint8_t *)ring->available + 3 * SIZE);
+	ring->next_available = ring->seen_used = ring->told_available = 0;
+	ring->size = SIZE;
+	vu_ring_start(client, 1, 0);
+	guest_works(&guest, 1);
+	uint64_t big = vu_lookup(client, 1, FUSE_ROOT_ID, "big", NULL);
+	struct {
+		struct fuse_in_header header;
+		struct fuse_read_in body;
+	} request = { .header = { .len = sizeof(request),
+				  .opcode = FUSE_READ,
+				  .unique = 1 << 20,
+				  .nodeid = big },
+		      .body = { .size = 16 } };
+	memcpy(vu_at(client, ring->requests), &request, sizeof(request));
+	uint64_t replies = VU_GUEST_BASE + client->first_size + (1 << 20);
+	atomic_store(&guest.plan.hang, true);
+	for (unsigned i = 0; i < REQUESTS; i++) {
+		vu_describe(ring, 2 * i, ring->requests, sizeof(request), VU_NEXT, 2 * i + 1);
+		vu_describe(ring, 2 * i + 1, replies + 32 * i, 32, VU_WRITE, 0);
+		vu_offer(ring, (uint16_t)(2 * i));
+	}
+	vu_kick_always(ring);
+	assert_true(double_plan_wait_hanging(&guest.plan, 100));
+	assert_true(vu_lookup(client, 2, FUSE_ROOT_ID, "tool", NULL) != 0);
+	atomic_store(&guest.plan.hang, false);
+	for (unsigned i = 0; i < REQUESTS; i++) {
+		assert_true(vu_wait_used(ring, &used, VU_PATIENCE_MS));
+		assert_int_equal(used.written, 32);
+	}
+	assert_false(vu_ring_is_broken(ring, 0));
+	guest_works(&guest, 1);
+	guest_close(&guest);
+}
+
 struct reader {
 	struct guest *guest;
 	unsigned ring;
@@ -522,7 +570,7 @@ static void refusals_are_acknowledged(void **state)
 	struct vhost_user_vring_state size = { .index = 1, .value = 17 };
 	assert_int_equal(vu_ask(client, VHOST_USER_SET_VRING_NUM, &size, 8, NULL, 0), 1);
 	assert_true(vu_ring_stop(client, 1) >= 0);
-	static const uint32_t sizes[] = { 0, 17, 2048, 65536 };
+	static const uint32_t sizes[] = { 0, 17, 49152, 65536 };
 	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
 		size.value = sizes[i];
 		assert_int_equal(vu_ask(client, VHOST_USER_SET_VRING_NUM, &size, 8, NULL, 0), 1);
@@ -567,6 +615,7 @@ int main(void)
 		cmocka_unit_test(negotiates),
 		cmocka_unit_test(large_reads),
 		cmocka_unit_test(scattered_reply),
+		cmocka_unit_test(large_ring),
 		cmocka_unit_test(rings_at_once),
 		cmocka_unit_test(stops_and_goes_on),
 		cmocka_unit_test(resets),
