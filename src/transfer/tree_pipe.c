@@ -24,15 +24,16 @@ enum { LOAD_THREADS = 16 };
 
 /* ---- Blocks ---- */
 
-static struct tree_block *block_new(size_t size)
+static struct tree_block *block_new(size_t size, bool huge)
 {
 	struct tree_block *block;
 	uint8_t *bytes = mem_pages_alloc(size);
 
 	if (!bytes)
 		return NULL;
-	/* Compression looks back all over a chunk: fewer misses of the address cache. */
-	madvise(bytes, size, MADV_HUGEPAGE);
+	/* Compression looks back all over a chunk: fewer misses of the address cache. But the kernel clears
+	 * all of a huge page, where a small tree needs little of it. */
+	madvise(bytes, size, huge ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	block = mem_zalloc(sizeof(*block));
 	block->bytes = bytes;
 	block->size = size;
@@ -109,6 +110,8 @@ enum rc tree_pipe_fail(struct tree_pipe *pipe, enum rc rc, const struct err *err
 
 /* ---- Filling ---- */
 
+static void start_stages(struct tree_pipe *pipe);
+
 /* Called with the lock held. One block is always allowed, whatever its size. */
 static bool has_room(const struct tree_pipe *pipe, size_t size)
 {
@@ -121,10 +124,14 @@ struct tree_block *tree_pipe_new_block(struct tree_pipe *pipe, size_t size)
 {
 	struct tree_block *block = NULL;
 	struct err err = ERR_INIT;
+	bool first;
 
 	if (size < TREE_BLOCK_SIZE)
 		size = TREE_BLOCK_SIZE;
 	pthread_mutex_lock(&pipe->lock);
+	first = pipe->filled == 0;
+	if (!first)
+		start_stages(pipe);
 	while (!pipe->failed && !has_room(pipe, size))
 		pthread_cond_wait(&pipe->fill_cond, &pipe->lock);
 	if (pipe->failed) {
@@ -136,7 +143,7 @@ struct tree_block *tree_pipe_new_block(struct tree_pipe *pipe, size_t size)
 		block = pipe->idle[--pipe->idle_count];
 	pthread_mutex_unlock(&pipe->lock);
 	if (!block)
-		block = block_new(size);
+		block = block_new(size, !first);
 	if (!block)
 		tree_pipe_fail(pipe, err_set(&err, RC_NO_MEMORY, "no memory for %zu bytes", size),
 			       &err);
@@ -179,14 +186,6 @@ bool tree_pipe_wait_dirs(struct tree_pipe *pipe, const struct tree_walk *walk)
 	well = !pipe->failed;
 	pthread_mutex_unlock(&pipe->lock);
 	return well;
-}
-
-static void *fill_main(void *arg)
-{
-	struct tree_pipe *pipe = arg;
-
-	pipe->source.fill(pipe, pipe->source.context);
-	return NULL;
 }
 
 /* ---- Loading and encoding ---- */
@@ -350,6 +349,44 @@ static void *hash_main(void *arg)
 	return NULL;
 }
 
+/* ---- All stages ---- */
+
+/* Called with the lock held, by the filling thread, or before it is there. */
+static void start_stages(struct tree_pipe *pipe)
+{
+	pthread_t *thread = pipe->threads;
+
+	if (thread)
+		return;
+	pipe->threads = thread =
+		mem_array(pipe->load_threads + pipe->encode_threads + 1, sizeof(*pipe->threads));
+	if (!pipe->source.bare)
+		*thread++ = thread_start("import-hash", hash_main, pipe);
+	for (unsigned i = 0; i < pipe->load_threads; i++)
+		*thread++ = thread_start("import-load", load_main, pipe);
+	for (unsigned i = 0; i < pipe->encode_threads; i++)
+		*thread++ = thread_start("import-encode", encode_main, pipe);
+	pipe->thread_count = (unsigned)(thread - pipe->threads);
+}
+
+/* A tree of one block: its stages follow each other here, and no thread is started for them. */
+static void *fill_main(void *arg)
+{
+	struct tree_pipe *pipe = arg;
+	bool alone;
+
+	pipe->source.fill(pipe, pipe->source.context);
+	pthread_mutex_lock(&pipe->lock);
+	alone = !pipe->threads;
+	pthread_mutex_unlock(&pipe->lock);
+	if (!alone)
+		return NULL;
+	encode_main(pipe);
+	if (!pipe->source.bare)
+		hash_main(pipe);
+	return NULL;
+}
+
 /* ---- Collecting ---- */
 
 static void wait_tick(struct tree_pipe *pipe)
@@ -455,23 +492,22 @@ void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_bat
 
 void tree_pipe_start(struct tree_pipe *pipe)
 {
-	pthread_t *thread;
-
-	pipe->threads =
-		mem_array(pipe->load_threads + pipe->encode_threads + 2, sizeof(*pipe->threads));
-	thread = pipe->threads;
-	*thread++ = thread_start("import-fill", fill_main, pipe);
-	if (!pipe->source.bare)
-		*thread++ = thread_start("import-hash", hash_main, pipe);
-	for (unsigned i = 0; i < pipe->load_threads; i++)
-		*thread++ = thread_start("import-load", load_main, pipe);
-	for (unsigned i = 0; i < pipe->encode_threads; i++)
-		*thread++ = thread_start("import-encode", encode_main, pipe);
-	pipe->thread_count = (unsigned)(thread - pipe->threads);
+	/* What is to be loaded waits for a disk, however small the tree is. */
+	if (pipe->source.loads) {
+		pthread_mutex_lock(&pipe->lock);
+		start_stages(pipe);
+		pthread_mutex_unlock(&pipe->lock);
+	}
+	pipe->fill_thread = thread_start("import-fill", fill_main, pipe);
+	pipe->filling = true;
 }
 
 static void join_all(struct tree_pipe *pipe)
 {
+	/* First who starts the others. */
+	if (pipe->filling)
+		pthread_join(pipe->fill_thread, NULL);
+	pipe->filling = false;
 	while (pipe->thread_count > 0)
 		pthread_join(pipe->threads[--pipe->thread_count], NULL);
 }

@@ -12,6 +12,9 @@
  * and is then used again. The memory of all blocks is bounded, so the stages wait for each other;
  * only `fill` takes memory, and it does so in the order in which `collect` gives it back, so no
  * stage can wait for a later block: there is no deadlock.
+ *
+ * Where nothing is to be loaded, the threads of `hash` and `encode` start with the second block: a tree
+ * that has none goes through its stages in the thread of `fill`.
  */
 #ifndef CASTOR_TRANSFER_TREE_PIPE_H
 #define CASTOR_TRANSFER_TREE_PIPE_H
@@ -128,7 +131,9 @@ struct tree_pipe {
 	pthread_cond_t fill_cond, load_cond, hash_cond, encode_cond, collect_cond;
 
 	struct nar_facts facts; /* by `hash`, once it has seen all */
-	pthread_t *threads;
+	pthread_t fill_thread;
+	bool filling;
+	pthread_t *threads; /* of the other stages; NULL: none were started yet */
 	unsigned thread_count;
 };
 
