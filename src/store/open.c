@@ -320,8 +320,13 @@ enum rc store_add_upstream(const char *address, struct services *services, struc
 	bool plain = strncmp(address, "http:", 5) == 0 || strncmp(address, "https:", 6) == 0;
 	char *whole AUTO_FREE = mem_printf("%s%s", plain ? "nix+" : "", address);
 	struct path_info_service *path_infos = services->path_infos;
-	struct services far = { 0 };
-	enum rc rc = open_address(whole, services, &far, err);
+	struct services far = { 0 }, own = *services; /* borrows */
+	enum rc rc;
+
+	/* What is kept has to be kept whole: that another upstream has some of it does not count. */
+	own.blobs = blob_combined_nearest(services->blobs);
+	own.directories = directory_combined_nearest(services->directories);
+	rc = open_address(whole, &own, &far, err);
 
 	if (rc == RC_OK && !far.path_infos)
 		rc = err_set(err, RC_INVALID, "%s keeps no path infos", whole);
