@@ -162,9 +162,10 @@ struct fs_pieces {
 	uint64_t last_start, last_end; /* of the chunk with the last byte */
 	bool keep; /* chunks stay in the cache even once they were served whole */
 };
-/* [offset, offset + len) of a file, within its size. 0, a negative errno (logged) or FS_DEFER. */
+/* [offset, offset + len) of a file, within its size; direct: past the kernel's page cache. 0, a negative
+ * errno (logged) or FS_DEFER. */
 int fs_read_file(struct fs_request *request, const struct inode *inode, uint64_t offset, size_t len,
-		 struct fs_pieces *out);
+		 bool direct, struct fs_pieces *out);
 void fs_pieces_release(struct fs *fs, struct fs_pieces *pieces);
 /* A reader from the cache, RC_CORRUPT if the blob has another size. */
 enum rc fs_open_reader(struct fs *fs, const struct op *op, const struct digest *digest,

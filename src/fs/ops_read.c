@@ -126,7 +126,7 @@ enum rc fs_open_reader(struct fs *fs, const struct op *op, const struct digest *
 }
 
 int fs_read_file(struct fs_request *request, const struct inode *inode, uint64_t offset, size_t len,
-		 struct fs_pieces *out)
+		 bool direct, struct fs_pieces *out)
 {
 	struct fs *fs = request->session->fs;
 	struct blob_reader *reader = NULL;
@@ -135,8 +135,8 @@ int fs_read_file(struct fs_request *request, const struct inode *inode, uint64_t
 
 	out->count = out->chunk_count = 0;
 	out->copy = NULL;
-	/* Other guests may read the same. */
-	out->keep = !request->session->ops->notify;
+	/* No page cache has it afterwards; or other guests may read the same. */
+	out->keep = direct || !request->session->ops->notify;
 	if (fs->blobs_remote && !request->may_wait)
 		return FS_DEFER;
 	rc = fs_open_reader(fs, &request->op, &inode->digest, inode->size, &reader, &err);
@@ -160,6 +160,7 @@ int fs_op_read(struct fs_request *request, struct cursor *in)
 	struct fs_pieces pieces;
 	struct fuse_read_in read;
 	struct inode inode;
+	bool direct;
 	size_t len;
 	int result = fs_inode(request, &inode);
 
@@ -168,6 +169,7 @@ int fs_op_read(struct fs_request *request, struct cursor *in)
 	if (inode.kind != NODE_FILE)
 		return inode.kind == NODE_DIRECTORY ? -EISDIR : -EINVAL;
 	cursor_copy(in, &read, sizeof(read));
+	direct = read.flags & O_DIRECT;
 	if (read.offset >= inode.size || read.size == 0)
 		return fs_reply_empty(request);
 	len = read.size < FS_MAX_READ ? read.size : FS_MAX_READ;
@@ -175,18 +177,18 @@ int fs_op_read(struct fs_request *request, struct cursor *in)
 		len = request->reply_max;
 	if (len > inode.size - read.offset)
 		len = (size_t)(inode.size - read.offset);
-	result = fs_read_file(request, &inode, read.offset, len, &pieces);
+	result = fs_read_file(request, &inode, read.offset, len, direct, &pieces);
 	if (result)
 		return result;
 	if (read.offset == 0)
 		inode_table_note_read(session->inodes, inode.nodeid);
 	/* The answer first; but in a pool thread the session may be gone after it. */
 	if (in_pool)
-		read_ahead_saw(session, &inode, read.offset, len, pieces.last_start,
+		read_ahead_saw(session, &inode, read.offset, len, direct, pieces.last_start,
 			       pieces.last_end);
 	fs_reply_iov(request, pieces.iov, pieces.count);
 	if (!in_pool)
-		read_ahead_saw(session, &inode, read.offset, len, pieces.last_start,
+		read_ahead_saw(session, &inode, read.offset, len, direct, pieces.last_start,
 			       pieces.last_end);
 	fs_pieces_release(fs, &pieces);
 	return 0;

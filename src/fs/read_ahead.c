@@ -468,10 +468,10 @@ static void see_directory(struct read_ahead *ahead, uint64_t nodeid, uint32_t in
 }
 
 void read_ahead_saw(struct fs_session *session, const struct inode *inode, uint64_t offset,
-		    uint64_t len, uint64_t chunk_start, uint64_t chunk_end)
+		    uint64_t len, bool direct, uint64_t chunk_start, uint64_t chunk_end)
 {
 	struct read_ahead *ahead = &session->ahead;
-	bool can_push = session->ops->notify != NULL;
+	bool can_push = session->ops->notify && !direct;
 	bool fetch = false, push = false;
 	struct job job = { .inode = *inode };
 	struct job walk = { .count = 0 };

@@ -64,9 +64,10 @@ void read_ahead_end(struct fs_session *session);
 void read_ahead_release(struct fs_session *session);
 
 /* After (or during) a READ of [offset, offset + len), whose last byte is in the chunk that covers
- * [chunk_start, chunk_end). The session must outlive the call. */
+ * [chunk_start, chunk_end). direct: past the page cache, so that nothing is to be put there. The session
+ * must outlive the call. */
 void read_ahead_saw(struct fs_session *session, const struct inode *inode, uint64_t offset,
-		    uint64_t len, uint64_t chunk_start, uint64_t chunk_end);
+		    uint64_t len, bool direct, uint64_t chunk_start, uint64_t chunk_end);
 /* The kernel has taken in the entries of a directory (it asks what comes after them). */
 void read_ahead_listed(struct fs_session *session, const struct inode *directory);
 

@@ -260,17 +260,24 @@ static inline int fake_getattr(struct fake *fake, uint64_t nodeid, struct fuse_a
 	return error;
 }
 
-/* READ, READDIR, READDIRPLUS; appends. */
-static inline int fake_read(struct fake *fake, uint32_t opcode, uint64_t nodeid, uint64_t offset,
-			    uint32_t size, struct buf *out)
+/* READ, READDIR, READDIRPLUS, by a handle that was opened with these flags; appends. */
+static inline int fake_read_opened(struct fake *fake, uint32_t opcode, uint64_t nodeid,
+				   uint32_t open_flags, uint64_t offset, uint32_t size,
+				   struct buf *out)
 {
 	AUTO_CALL struct fake_call call;
-	struct fuse_read_in read = { .offset = offset, .size = size };
+	struct fuse_read_in read = { .offset = offset, .size = size, .flags = open_flags };
 	int error = fake_ask(fake, &call, opcode, nodeid, &read, sizeof(read));
 
 	assert_true(call.out.len <= size);
 	buf_append_view(out, buf_view(&call.out));
 	return error;
+}
+
+static inline int fake_read(struct fake *fake, uint32_t opcode, uint64_t nodeid, uint64_t offset,
+			    uint32_t size, struct buf *out)
+{
+	return fake_read_opened(fake, opcode, nodeid, 0, offset, size, out);
 }
 
 /* ---- The tree ---- */

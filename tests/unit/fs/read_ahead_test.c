@@ -1,6 +1,8 @@
 /* What is pushed into the kernel's cache, and what is not. */
 #include "unit/fs/fake.h"
 
+#include <fcntl.h>
+
 #include "base/clock.h"
 
 enum { FILES = 200 };
@@ -245,6 +247,39 @@ static void read_here_and_there(void **state)
 	fake_store_close(&store);
 }
 
+/* Past the page cache: nothing is put there, and what was decoded is kept here, however often it is read. */
+static void read_directly(void **state)
+{
+	enum { SIZE = 8 << 20 };
+	AUTO_FREE uint8_t *bytes = mem_alloc(SIZE);
+	struct testing_random random = testing_random_of(7);
+	struct fake_store store;
+	struct node node;
+	struct fake *fake;
+	struct fs_stats stats;
+	uint64_t nodeid;
+
+	(void)state;
+	testing_fill(&random, bytes, SIZE);
+	fake_store_open(&store);
+	node = fake_file(&store, "big", bytes, SIZE, false);
+	fake = fake_open_nodes(&store, &node, 1, NULL);
+	nodeid = fake_find(fake, 1, "big");
+	for (int i = 0; i < 4000; i++) {
+		CLEANUP(buf_release) struct buf got = BUF_INIT;
+		uint64_t offset = testing_below(&random, SIZE / 4096) * 4096;
+
+		assert_int_equal(
+			fake_read_opened(fake, FUSE_READ, nodeid, O_DIRECT, offset, 4096, &got), 0);
+		assert_memory_equal(got.ptr, bytes + offset, 4096);
+	}
+	assert_int_equal(settled_pushes(fake), 0);
+	fs_get_stats(fake->fs, &stats);
+	assert_true(stats.chunk_bytes >= SIZE);
+	fake_close(fake);
+	fake_store_close(&store);
+}
+
 /* A sequential reader finds its chunks decoded; nothing of the file is pushed. */
 static void read_in_order(void **state)
 {
@@ -302,6 +337,7 @@ int main(void)
 		cmocka_unit_test(not_in_order),
 		cmocka_unit_test(refused_pushes),
 		cmocka_unit_test(read_here_and_there),
+		cmocka_unit_test(read_directly),
 		cmocka_unit_test(read_in_order),
 		cmocka_unit_test(no_notifications),
 	};
