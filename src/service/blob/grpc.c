@@ -5,11 +5,9 @@
 
 #include "base/mem.h"
 #include "net/messages.h"
+#include "service/grpc.h"
 
-enum {
-	IN_FLIGHT = 256,
-	READS_IN_FLIGHT = 64, /* each may bring as much as BLOB_GET_MANY_MAX */
-};
+enum { READS_IN_FLIGHT = 64 }; /* each may bring as much as BLOB_GET_MANY_MAX */
 
 static const char stat_method[] = "castore.v1.BlobService/Stat";
 static const char read_method[] = "castore.v1.BlobService/Read";
@@ -24,15 +22,12 @@ static struct blob_grpc *grpc_of(struct blob_service *service)
 	return CONTAINER_OF(service, struct blob_grpc, service);
 }
 
-/* Every call begins here: under which name does the server know the service? */
+static const struct grpc_question question = { .method = stat_method,
+					       .write = message_write_stat_request };
+
 static enum rc find_family(struct rpc_channel *channel, const struct op *op, struct err *err)
 {
-	struct buf probe CLEANUP(buf_release) = BUF_INIT;
-
-	if (rpc_channel_family(channel) != RPC_FAMILY_UNKNOWN)
-		return RC_OK;
-	message_write_stat_request(&digest_empty, false, &probe);
-	return rpc_family_find(channel, op, stat_method, buf_view(&probe), err);
+	return grpc_find_family(channel, op, &question, err);
 }
 
 static void grpc_free(struct blob_service *service)
@@ -43,54 +38,10 @@ static void grpc_free(struct blob_service *service)
 	free(grpc);
 }
 
-static enum rc ignore_reply(void *context, struct view message, struct err *err)
+static enum rc has_many(struct blob_service *service, const struct op *op,
+			const struct digest *digests, size_t count, bool *out, struct err *err)
 {
-	(void)context;
-	(void)message;
-	(void)err;
-	return RC_OK;
-}
-
-static enum rc take_answer(const struct rpc_done *done, struct err *err)
-{
-	bool *there = done->context;
-
-	if (done->rc != RC_OK && done->rc != RC_NOT_FOUND)
-		return err_set(err, done->rc, "%s", done->err.message);
-	*there = done->rc == RC_OK;
-	return RC_OK;
-}
-
-static enum rc grpc_has_many(struct blob_service *service, const struct op *op,
-			     const struct digest *digests, size_t count, bool *out, struct err *err)
-{
-	struct blob_grpc *grpc = grpc_of(service);
-	struct rpc_flight *flight;
-	size_t asked = 0;
-	enum rc rc;
-
-	rc = find_family(grpc->channel, op, err);
-	if (rc != RC_OK)
-		return rc;
-	flight = rpc_flight_new(grpc->channel);
-	while (rc == RC_OK && (asked < count || rpc_flight_count(flight) > 0)) {
-		struct rpc_done done = { 0 };
-		bool any;
-
-		while (asked < count && rpc_flight_count(flight) < IN_FLIGHT) {
-			struct buf message = BUF_INIT;
-
-			message_write_stat_request(&digests[asked], false, &message);
-			rpc_flight_start_unary(flight, op, stat_method, &message, ignore_reply,
-					       &out[asked]);
-			asked++;
-		}
-		rc = rpc_flight_next(flight, op, true, &done, &any, err);
-		if (rc == RC_OK && any)
-			rc = take_answer(&done, err);
-	}
-	rpc_flight_free(flight);
-	return rc;
+	return grpc_has_many(grpc_of(service)->channel, op, &question, digests, count, out, err);
 }
 
 enum rc blob_grpc_stat(struct rpc_channel *channel, const struct op *op,
@@ -240,7 +191,7 @@ static const struct blob_service_ops grpc_ops = {
 	.name = "grpc",
 	.latency = BLOB_LATENCY_REMOTE,
 	.free = grpc_free,
-	.has_many = grpc_has_many,
+	.has_many = has_many,
 	.stat = grpc_stat,
 	.open_read = grpc_open_read,
 	.open_batch = grpc_open_batch,

@@ -5,8 +5,7 @@
 
 #include "base/mem.h"
 #include "net/messages.h"
-
-enum { IN_FLIGHT = 256 };
+#include "service/grpc.h"
 
 static const char get_method[] = "castore.v1.DirectoryService/Get";
 static const char put_method[] = "castore.v1.DirectoryService/Put";
@@ -29,14 +28,13 @@ static void grpc_free(struct directory_service *service)
 	free(grpc);
 }
 
+static const struct grpc_question question = { .method = get_method,
+					       .stream = true,
+					       .write = message_write_get_directory };
+
 static enum rc find_family(struct rpc_channel *channel, const struct op *op, struct err *err)
 {
-	struct buf probe CLEANUP(buf_release) = BUF_INIT;
-
-	if (rpc_channel_family(channel) != RPC_FAMILY_UNKNOWN)
-		return RC_OK;
-	message_write_get_directory(&digest_empty, false, &probe);
-	return rpc_family_find(channel, op, get_method, buf_view(&probe), err);
+	return grpc_find_family(channel, op, &question, err);
 }
 
 static enum rc grpc_get(struct directory_service *service, const struct op *op,
@@ -55,47 +53,10 @@ static enum rc grpc_get(struct directory_service *service, const struct op *op,
 	return rc == RC_OK ? directory_decode(buf_view(&reply), out, err) : rc;
 }
 
-static enum rc ignore_reply(void *context, struct view message, struct err *err)
+static enum rc has_many(struct directory_service *service, const struct op *op,
+			const struct digest *digests, size_t count, bool *out, struct err *err)
 {
-	(void)context;
-	(void)message;
-	(void)err;
-	return RC_OK;
-}
-
-static enum rc grpc_has_many(struct directory_service *service, const struct op *op,
-			     const struct digest *digests, size_t count, bool *out, struct err *err)
-{
-	struct directory_grpc *grpc = grpc_of(service);
-	struct rpc_flight *flight;
-	size_t asked = 0;
-	enum rc rc;
-
-	rc = find_family(grpc->channel, op, err);
-	if (rc != RC_OK)
-		return rc;
-	flight = rpc_flight_new(grpc->channel);
-	while (rc == RC_OK && (asked < count || rpc_flight_count(flight) > 0)) {
-		struct rpc_done done = { 0 };
-		bool any;
-
-		while (asked < count && rpc_flight_count(flight) < IN_FLIGHT) {
-			struct buf message = BUF_INIT;
-
-			message_write_get_directory(&digests[asked], false, &message);
-			rpc_flight_start(flight, op, get_method, &message, ignore_reply,
-					 &out[asked]);
-			asked++;
-		}
-		rc = rpc_flight_next(flight, op, true, &done, &any, err);
-		if (rc != RC_OK || !any)
-			break;
-		*(bool *)done.context = done.rc == RC_OK;
-		if (done.rc != RC_OK && done.rc != RC_NOT_FOUND)
-			rc = err_set(err, done.rc, "%s", done.err.message);
-	}
-	rpc_flight_free(flight);
-	return rc;
+	return grpc_has_many(grpc_of(service)->channel, op, &question, digests, count, out, err);
 }
 
 /* ---- Closures ---- */
@@ -251,7 +212,7 @@ static const struct directory_service_ops grpc_ops = {
 	.remote = true,
 	.free = grpc_free,
 	.get = grpc_get,
-	.has_many = grpc_has_many,
+	.has_many = has_many,
 	.get_recursive = grpc_get_recursive,
 	.open_put = grpc_open_put,
 };
