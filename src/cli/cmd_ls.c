@@ -5,6 +5,7 @@
 #include "castore/directory.h"
 #include "cli/cli.h"
 #include "transfer/lookup.h"
+#include "transfer/tree_directories.h"
 
 struct ls_args {
 	bool details;
@@ -35,6 +36,7 @@ static const struct cli_option options[] = {
 struct walk {
 	struct cli *cli;
 	const struct ls_args *args;
+	struct tree_directories *tree; /* NULL: just one directory is listed */
 	struct frame {
 		struct directory *dir;
 		size_t next;
@@ -90,8 +92,10 @@ static enum rc enter(struct walk *walk, const struct node *node, struct err *err
 	frame->dir = NULL;
 	frame->next = 0;
 	frame->prefix = walk->path.len;
-	rc = directory_service_get(walk->cli->services.directories, &walk->cli->op, &node->digest,
-				   &frame->dir, err);
+	rc = walk->tree ? tree_directories_get(walk->tree, &walk->cli->op, &node->digest,
+					       &frame->dir, err)
+			: directory_service_get(walk->cli->services.directories, &walk->cli->op,
+						&node->digest, &frame->dir, err);
 	if (rc == RC_NOT_FOUND && walk->depth > 0)
 		rc = RC_CORRUPT; /* a parent names it, so it has to be there */
 	if (rc == RC_OK)
@@ -129,6 +133,8 @@ static enum rc list_node(struct walk *walk, const struct node *root, struct view
 		buf_append_view(&walk->path, name);
 		return print_entry(walk, root, err);
 	}
+	if (walk->args->recursive)
+		walk->tree = tree_directories_new(walk->cli->services.directories, &root->digest);
 	rc = enter(walk, root, err);
 	while (rc == RC_OK && walk->depth > 0) {
 		rc = op_check(&walk->cli->op, err);
@@ -137,6 +143,7 @@ static enum rc list_node(struct walk *walk, const struct node *root, struct view
 	}
 	while (walk->depth > 0)
 		directory_unref(walk->frames[--walk->depth].dir);
+	tree_directories_free(walk->tree);
 	return rc;
 }
 

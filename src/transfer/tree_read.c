@@ -24,6 +24,7 @@
 #include "base/pool.h"
 #include "castore/chunker.h"
 #include "castore/directory.h"
+#include "transfer/tree_directories.h"
 
 enum {
 	BLOCK_BYTES = 1 << 20,
@@ -81,7 +82,7 @@ struct frame {
 
 struct tree_reader {
 	struct blob_service *blobs;
-	struct directory_service *directories;
+	struct tree_directories *directories;
 	const struct op *op;
 	struct node root;
 	unsigned threads;
@@ -339,7 +340,7 @@ static enum rc plan_directory(struct tree_reader *reader, struct block *block,
 	bool any_size = reader->depth == 0 && node->size == 0;
 	enum rc rc;
 
-	rc = directory_service_get(reader->directories, reader->op, &node->digest, &dir, err);
+	rc = tree_directories_get(reader->directories, reader->op, &node->digest, &dir, err);
 	if (rc == RC_NOT_FOUND)
 		return missing("directory", &node->digest, err);
 	if (rc != RC_OK)
@@ -499,7 +500,7 @@ struct tree_reader *tree_reader_new(const struct services *services, const struc
 	unsigned cpus = machine_cpus();
 
 	reader->blobs = services->blobs;
-	reader->directories = services->directories;
+	reader->directories = tree_directories_new(services->directories, &root->digest);
 	reader->op = op;
 	node_copy(&reader->root, root);
 	reader->threads = remote ? THREADS_REMOTE : cpus < THREADS_MAX ? cpus : THREADS_MAX;
@@ -531,6 +532,7 @@ void tree_reader_free(struct tree_reader *reader)
 	while (reader->depth > 0)
 		directory_unref(reader->frames[--reader->depth].dir);
 	free(reader->frames);
+	tree_directories_free(reader->directories);
 	node_release(&reader->root);
 	pthread_mutex_destroy(&reader->lock);
 	pthread_cond_destroy(&reader->block_done);
