@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -36,6 +37,8 @@ enum {
 	AHEAD_WINDOW = 4 << 20,
 	AHEAD_NEAR = 1 << 20,
 };
+/* Of address space, past the end of any pack: what is appended later can be seen there too. */
+#define MAPPED (UINT64_C(5) << 30)
 
 struct pack_file {
 	struct refcount ref;
@@ -44,6 +47,7 @@ struct pack_file {
 	/* Sequential readers are met halfway: see read_ahead. */
 	_Atomic uint64_t last;    /* where the last read ended */
 	_Atomic uint64_t advised; /* up to where the kernel was asked to read */
+	_Atomic(uint8_t *) map;   /* MAPPED bytes; NULL: nobody wanted that yet */
 };
 
 struct window {
@@ -75,6 +79,8 @@ static void file_unref(void *value)
 	struct pack_file *file = value;
 
 	if (refcount_unref(&file->ref)) {
+		if (file->map)
+			munmap(file->map, MAPPED);
 		close(file->fd);
 		free(file);
 	}
@@ -490,6 +496,38 @@ enum rc local_packs_frames(struct pack_file *file, const struct local_place *pla
 		at += n;
 	}
 	return RC_OK;
+}
+
+const uint8_t *local_packs_map(struct pack_file *file, const struct local_place *place)
+{
+	uint8_t *map = atomic_load_explicit(&file->map, memory_order_acquire), *other = NULL;
+
+	if (record_end(place) > MAPPED)
+		return NULL;
+	if (!map) {
+		map = mmap(NULL, MAPPED, PROT_READ, MAP_SHARED, file->fd, 0);
+		if (map == MAP_FAILED)
+			return NULL;
+		if (!atomic_compare_exchange_strong(&file->map, &other, map)) {
+			munmap(map, MAPPED);
+			map = other;
+		}
+	}
+	return map + place->offset + LOCAL_RECORD_HEADER_SIZE;
+}
+
+void local_packs_frames_will_need(struct pack_file *file, const struct local_place *places,
+				  size_t count)
+{
+	for (size_t at = 0; at < count;) {
+		uint64_t from = places[at].offset, to = record_end(&places[at]);
+
+		while (++at < count && places[at].offset >= from &&
+		       places[at].offset <= to + GAP_MAX)
+			to = record_end(&places[at]);
+		advise(file->fd, from, to);
+		read_ahead(file, from, to - from);
+	}
 }
 
 /* ---- Meta records ---- */

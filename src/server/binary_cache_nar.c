@@ -10,7 +10,10 @@
 #include "transfer/nar_body.h"
 
 enum {
-	BLOCK = 512 << 10, /* of a body, given to the kernel at once */
+	BLOCK = 512 << 10, /* of a body, read and given to the kernel at once */
+	/* Up to here the kernel gets a body as it lies, and reads all of it from the disk at once. Of a
+	 * larger one a stretch is read ahead, and then the next. */
+	UNREAD_MAX = 16 << 20,
 	ETAG_MAX = 2 + NAR_LAYOUT_ID_HEX + 1,
 };
 
@@ -100,24 +103,35 @@ static void free_layout(void *arg)
 	nar_layout_unref(arg);
 }
 
+/* NULL: it does not lie anywhere, or no memory. */
+static struct MHD_Response *unread_response(const struct wish *wish, struct nar_layout *layout)
+{
+	AUTO_FREE struct view *pieces = NULL;
+	AUTO_FREE struct MHD_IoVec *iov = NULL;
+	struct MHD_Response *response;
+	size_t count;
+
+	if (!nar_body_pieces(layout, wish->from, wish->to, &pieces, &count))
+		return NULL;
+	iov = mem_array(count, sizeof(*iov));
+	for (size_t i = 0; i < count; i++)
+		iov[i] = (struct MHD_IoVec){ pieces[i].ptr, pieces[i].len };
+	response = MHD_create_response_from_iovec(iov, (unsigned)count, free_layout,
+						  nar_layout_ref(layout));
+	if (!response)
+		nar_layout_unref(layout);
+	return response;
+}
+
 /* NULL: no memory. */
-static struct MHD_Response *body_response(struct binary_cache *cache, const struct wish *wish,
+static struct MHD_Response *read_response(struct binary_cache *cache, const struct wish *wish,
 					  struct nar_layout *layout, bool plain)
 {
 	size_t len = (size_t)(wish->to - wish->from);
+	struct nar_body *body =
+		nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
 	struct MHD_Response *response;
-	struct nar_body *body;
 
-	/* Many small paths are literals alone: they lie in memory as they are sent. */
-	if (!plain && layout->literals.len == nar_layout_size(layout)) {
-		response = MHD_create_response_from_buffer_with_free_callback_cls(
-			len, layout->literals.ptr + wish->from, free_layout,
-			nar_layout_ref(layout));
-		if (!response)
-			nar_layout_unref(layout);
-		return response;
-	}
-	body = nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
 	nar_body_use(body, cache->decoded);
 	response = MHD_create_response_from_callback(len, len < BLOCK ? len + 1 : BLOCK, read_body,
 						     body, free_body);
@@ -130,8 +144,13 @@ static void reply_body(struct binary_cache *cache, struct http_exchange *exchang
 		       const struct wish *wish, unsigned status, struct nar_layout *layout,
 		       bool plain)
 {
-	struct MHD_Response *response = body_response(cache, wish, layout, plain);
+	struct MHD_Response *response = NULL;
 	char text[96];
+
+	if (!plain && exchange->method == HTTP_GET && wish->to - wish->from <= UNREAD_MAX)
+		response = unread_response(wish, layout);
+	if (!response)
+		response = read_response(cache, wish, layout, plain);
 
 	if (!response)
 		return;

@@ -288,6 +288,68 @@ enum rc nar_body_read(struct nar_body *body, const struct op *op, void *out, siz
 	return RC_OK;
 }
 
+/* ---- Without reading ---- */
+
+/* NULL: nowhere. */
+static const uint8_t *lies_at(const struct nar_layout *layout, size_t frame)
+{
+	uint32_t source = layout->frames[frame].source;
+
+	switch (layout->frames[frame].kind) {
+	case NAR_FRAME_LITERAL:
+		return layout->literals.ptr + source;
+	case NAR_FRAME_STORED:
+		return blob_frames_map(layout->stored, source);
+	default:
+		return NULL;
+	}
+}
+
+/* Frames from the first to the last one. */
+static void will_need(const struct nar_layout *layout, size_t first, size_t last)
+{
+	for (size_t at = first; at <= last; at++) {
+		const struct nar_frame *frames = &layout->frames[at];
+		size_t n = 1;
+
+		if (frames[0].kind != NAR_FRAME_STORED)
+			continue;
+		while (at + n <= last && frames[n].kind == NAR_FRAME_STORED &&
+		       frames[n].source == frames[0].source + n)
+			n++;
+		blob_frames_will_need(layout->stored, frames[0].source, n);
+		at += n - 1;
+	}
+}
+
+bool nar_body_pieces(const struct nar_layout *layout, uint64_t at, uint64_t end, struct view **out,
+		     size_t *count)
+{
+	size_t first = nar_layout_find(layout, false, at);
+	size_t last = nar_layout_find(layout, false, end - 1), n = 0;
+	AUTO_FREE struct view *pieces = mem_array(last - first + 1, sizeof(*pieces));
+
+	for (size_t i = first; i <= last; i++) {
+		const struct nar_frame *frame = &layout->frames[i];
+		uint64_t from = at > frame->at ? at : frame->at;
+		uint64_t to = end < frame[1].at ? end : frame[1].at;
+		const uint8_t *ptr = lies_at(layout, i);
+
+		if (!ptr)
+			return false;
+		ptr += from - frame->at;
+		if (n > 0 && pieces[n - 1].ptr + pieces[n - 1].len == ptr)
+			pieces[n - 1].len += (size_t)(to - from);
+		else
+			pieces[n++] = view_of(ptr, (size_t)(to - from));
+	}
+	will_need(layout, first, last);
+	*out = pieces;
+	*count = n;
+	pieces = NULL;
+	return true;
+}
+
 enum rc nar_body_check(const struct nar_layout *layout, struct blob_service *blobs,
 		       const struct op *op, struct err *err)
 {

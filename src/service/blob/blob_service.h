@@ -198,6 +198,9 @@ struct blob_frames_ops {
 	 * decodes to its chunk; nothing but its place is checked. */
 	enum rc (*read)(struct blob_frames *frames, const struct op *op, size_t first, size_t count,
 			void *out, struct err *err);
+	/* Optional, both: see blob_frames_map. */
+	const uint8_t *(*map)(struct blob_frames *frames, size_t i);
+	void (*will_need)(struct blob_frames *frames, size_t first, size_t count);
 };
 struct blob_frames {
 	const struct blob_frames_ops *ops;
@@ -212,6 +215,12 @@ enum rc blob_service_open_frames(struct blob_service *service, const struct op *
 /* All of them must be frames. */
 enum rc blob_frames_read(struct blob_frames *frames, const struct op *op, size_t first,
 			 size_t count, void *out, struct err *err) MUST_USE;
+/* Where frame i lies in memory, for as long as the object lives; NULL: nowhere. It is a mapped file, for
+ * system calls that send it unread: where the file cannot be read they say EFAULT, and whoever looks
+ * at it himself dies of SIGBUS. Not even its place is checked. */
+const uint8_t *blob_frames_map(struct blob_frames *frames, size_t i);
+/* Starts to read what will be looked for there, without waiting. */
+void blob_frames_will_need(struct blob_frames *frames, size_t first, size_t count);
 void blob_frames_free(struct blob_frames *frames); /* NULL is fine */
 
 /* A whole small blob. RC_TOO_LARGE past max. Appends. */

@@ -58,7 +58,31 @@ static enum rc frames_read(struct blob_frames *base, const struct op *op, size_t
 	return RC_OK;
 }
 
-static const struct blob_frames_ops frames_ops = { .free = frames_free, .read = frames_read };
+static const uint8_t *frames_map(struct blob_frames *base, size_t i)
+{
+	struct local_frames *frames = frames_of(base);
+
+	return frames->files[i] ? local_packs_map(frames->files[i], &frames->places[i]) : NULL;
+}
+
+static void frames_will_need(struct blob_frames *base, size_t first, size_t count)
+{
+	struct local_frames *frames = frames_of(base);
+
+	for (size_t at = first, end = first + count; at < end;) {
+		size_t n = 0;
+
+		while (at + n < end && frames->files[at + n] == frames->files[at])
+			n++;
+		if (frames->files[at])
+			local_packs_frames_will_need(frames->files[at], frames->places + at, n);
+		at += n;
+	}
+}
+
+static const struct blob_frames_ops frames_ops = {
+	.free = frames_free, .read = frames_read, .map = frames_map, .will_need = frames_will_need
+};
 
 static enum rc find_places(struct local_store *store, const struct op *op,
 			   struct local_frames *frames, struct err *err)
