@@ -59,32 +59,30 @@ static void give_up_closure(struct tree_directories *tree)
 	tree->single = true;
 }
 
-/* Reads on until that directory came. *out NULL: it did not. */
-static enum rc read_on(struct tree_directories *tree, const struct op *op,
-		       const struct digest *digest, struct directory **out, struct err *err)
+/* Reads on until that directory came. NULL: it did not. Why is not told: the call may have failed
+ * for another directory, which the walk has not come to, and its status says less than that of a
+ * single call (for a directory that is missing it is DATA_LOSS, which proves nothing). */
+static struct directory *read_on(struct tree_directories *tree, const struct op *op,
+				 const struct digest *digest)
 {
+	struct err err = ERR_INIT;
 	enum rc rc = RC_OK;
 
-	*out = NULL;
 	if (!tree->closure)
 		rc = directory_service_get_recursive(tree->service, op, &tree->root, &tree->closure,
-						     err);
-	while (rc == RC_OK && !*out && tree->kept_bytes < KEPT_MAX) {
-		struct directory *dir;
+						     &err);
+	while (rc == RC_OK && tree->kept_bytes < KEPT_MAX) {
+		struct directory *dir AUTO_DIRECTORY = NULL;
 
-		rc = directory_iter_next(tree->closure, op, &dir, err);
+		rc = directory_iter_next(tree->closure, op, &dir, &err);
 		if (rc != RC_OK || !dir)
 			break;
 		keep(tree, dir);
 		if (digest_equal(directory_digest(dir), digest))
-			*out = dir;
-		else
-			directory_unref(dir);
+			return directory_ref(dir);
 	}
-	if (rc != RC_OK || !*out)
-		give_up_closure(tree);
-	/* A server that went away may be back, and one that knows no closures has directories. */
-	return rc == RC_UNAVAILABLE || rc == RC_UNSUPPORTED ? RC_OK : rc;
+	give_up_closure(tree);
+	return NULL;
 }
 
 enum rc tree_directories_get(struct tree_directories *tree, const struct op *op,
@@ -92,12 +90,9 @@ enum rc tree_directories_get(struct tree_directories *tree, const struct op *op,
 {
 	struct directory *kept = hashmap_get(&tree->kept, digest->bytes);
 
-	*out = kept ? directory_ref(kept) : NULL;
-	if (!kept && !tree->single) {
-		enum rc rc = read_on(tree, op, digest, out, err);
-
-		if (rc != RC_OK)
-			return rc;
-	}
+	if (kept)
+		*out = directory_ref(kept);
+	else
+		*out = tree->single ? NULL : read_on(tree, op, digest);
 	return *out ? RC_OK : directory_service_get(tree->service, op, digest, out, err);
 }

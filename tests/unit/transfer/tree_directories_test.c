@@ -1,5 +1,5 @@
-/* The directories of a tree that come from afar: in one call, in whatever order; and what becomes of
- * the walk when that call does not get to its end. */
+/* The directories of a tree that come from afar: in one call, in whatever order; and what becomes
+ * of the walk when that call does not get to its end. */
 #include "transfer/tree_directories.h"
 
 #include "sample_tree.h"
@@ -12,7 +12,10 @@ struct far {
 	struct directory_service base;
 	struct directory_service *inner;
 	enum rc failure;
-	size_t fail_after; /* so many directories of a closure; 0: the closure cannot be asked for */
+	size_t fail_after; /* so many directories of a closure; 0: it cannot be asked for */
+	/* One that a get fails for with get_failure, and a closure, as a daemon's, with RC_IO. */
+	struct digest damaged;
+	enum rc get_failure;
 	unsigned gets, closures;
 };
 
@@ -34,6 +37,8 @@ static enum rc far_get(struct directory_service *service, const struct op *op,
 	struct far *far = CONTAINER_OF(service, struct far, base);
 
 	far->gets++;
+	if (far->get_failure != RC_OK && digest_equal(digest, &far->damaged))
+		return err_set(err, far->get_failure, "this one is damaged");
 	return directory_service_get(far->inner, op, digest, out, err);
 }
 
@@ -68,6 +73,9 @@ static enum rc far_next(struct directory_iter *base, const struct op *op, struct
 		return err_set(err, iter->far->failure, "it broke off");
 	if (iter->at == iter->count)
 		return RC_OK;
+	if (iter->far->get_failure != RC_OK &&
+	    digest_equal(&iter->queue[iter->at], &iter->far->damaged))
+		return err_set(err, RC_IO, "one of them is damaged");
 	rc = directory_service_get(iter->far->inner, op, &iter->queue[iter->at++], out, err);
 	for (size_t i = 0; rc == RC_OK && i < directory_count(*out); i++)
 		if (directory_at(*out, i)->kind == NODE_DIRECTORY)
@@ -175,26 +183,22 @@ static void one_call(void **state)
 	stop(&fixture);
 }
 
-/* The server goes away in the middle, or knows no closures: single calls do the rest. */
+/* The server goes away in the middle, knows no closures, or fails some other way: single calls do
+ * the rest, and find nothing wrong. */
 static void goes_on_by_single_calls(void **state)
 {
-	static const struct {
-		enum rc failure;
-		size_t after;
-	} cases[] = { { RC_UNAVAILABLE, 0 },
-		      { RC_UNAVAILABLE, 1 },
-		      { RC_UNAVAILABLE, 5 },
-		      { RC_UNSUPPORTED, 0 },
-		      { RC_UNSUPPORTED, 1 } };
+	static const enum rc failures[] = { RC_UNAVAILABLE,   RC_UNSUPPORTED, RC_NOT_FOUND,
+					    RC_NOT_PERMITTED, RC_CORRUPT,     RC_IO };
+	static const size_t after[] = { 0, 1, 5 };
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(failures) * ARRAY_LEN(after); i++) {
 		struct fixture fixture;
 		struct err err = ERR_INIT;
 
 		start(&fixture);
-		fixture.far.failure = cases[i].failure;
-		fixture.far.fail_after = cases[i].after;
+		fixture.far.failure = failures[i / ARRAY_LEN(after)];
+		fixture.far.fail_after = after[i % ARRAY_LEN(after)];
 		assert_ok(walk(&fixture, &err), &err);
 		assert_int_equal(fixture.far.closures, 1);
 		assert_true(fixture.far.gets > 0);
@@ -202,21 +206,47 @@ static void goes_on_by_single_calls(void **state)
 	}
 }
 
-static void other_failures_are_told(void **state)
+/* But for empty ones, which are never asked for. */
+static struct digest first_directory(const struct directory *dir)
 {
-	static const enum rc failures[] = { RC_CORRUPT, RC_NOT_PERMITTED, RC_IO };
+	for (size_t i = 0; i < directory_count(dir); i++) {
+		const struct node *node = directory_at(dir, i);
+
+		if (node->kind == NODE_DIRECTORY && !digest_equal(&node->digest, &digest_empty))
+			return node->digest;
+	}
+	fail_msg("the tree has no directory below its root");
+	return digest_empty;
+}
+
+/* The same outcome as of single calls alone. */
+static void failures_are_those_of_single_calls(void **state)
+{
+	static const struct {
+		enum rc get, walk;
+	} cases[] = { { RC_NOT_FOUND, RC_CORRUPT },
+		      { RC_CORRUPT, RC_CORRUPT },
+		      { RC_NOT_PERMITTED, RC_NOT_PERMITTED },
+		      { RC_UNAVAILABLE, RC_UNAVAILABLE } };
 
 	(void)state;
-	for (size_t i = 0; i < ARRAY_LEN(failures); i++) {
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct directory *dir AUTO_DIRECTORY = NULL;
 		struct fixture fixture;
 		struct err err = ERR_INIT;
+		char hex[DIGEST_HEX_MAX];
 
 		start(&fixture);
-		fixture.far.failure = failures[i];
-		fixture.far.fail_after = 3;
-		assert_rc(failures[i], walk(&fixture, &err), &err);
-		assert_says(&err, "broke off");
-		assert_int_equal(fixture.far.gets, 0);
+		assert_ok(directory_service_get(fixture.far.inner, &op_none, &fixture.root.digest,
+						&dir, &err),
+			  &err);
+		fixture.far.damaged = first_directory(dir);
+		fixture.far.get_failure = cases[i].get;
+		assert_rc(cases[i].walk, walk(&fixture, &err), &err);
+		digest_hex(&fixture.far.damaged, hex);
+		assert_says(&err, cases[i].get == RC_NOT_FOUND ? hex : "this one is damaged");
+		assert_int_equal(fixture.far.closures, 1);
+		assert_int_equal(fixture.far.gets, 1);
 		stop(&fixture);
 	}
 }
@@ -251,7 +281,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_call),
 		cmocka_unit_test(goes_on_by_single_calls),
-		cmocka_unit_test(other_failures_are_told),
+		cmocka_unit_test(failures_are_those_of_single_calls),
 		cmocka_unit_test(another_tree),
 	};
 
