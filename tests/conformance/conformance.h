@@ -1,5 +1,6 @@
 /*
- * One suite per kind of service, run over every backend. A backend joins by one line in backends.c.
+ * One suite per kind of service (two for blobs), run over every backend. A backend joins by one
+ * line in backends.c.
  *
  * Each case gets a service of its own, in a temporary directory of its own. What it draws by chance
  * comes from a seed that is printed (CASTOR_TEST_SEED repeats a run).
