@@ -97,25 +97,20 @@ uint64_t vu_user_address(const struct vu_client *client, const void *here)
 
 /* Messages */
 
-void vu_send(struct vu_client *client, uint32_t request, uint32_t flags, const void *body,
-	     size_t len, const int *fds, unsigned fd_count)
+bool vu_send_message(int fd, const struct vhost_user_header *header, struct view body,
+		     const int *fds, unsigned fd_count, int flags)
 {
-	struct vhost_user_header header = { .request = request,
-					    .flags = VHOST_USER_VERSION | flags,
-					    .size = (uint32_t)len };
-	uint8_t bytes[sizeof(header) + 512];
-	MUST(len <= 512);
-	memcpy(bytes, &header, sizeof(header));
-	if (len)
-		memcpy(bytes + sizeof(header), body, len);
 	union {
 		struct cmsghdr align;
-		char bytes[CMSG_SPACE(64 * sizeof(int))];
+		char bytes[CMSG_SPACE(VU_FDS_MAX * sizeof(int))];
 	} control;
+	struct iovec iov[] = {
+		{ .iov_base = (void *)(uintptr_t)header, .iov_len = sizeof(*header) },
+		{ .iov_base = (void *)(uintptr_t)body.ptr, .iov_len = body.len },
+	};
+	struct msghdr out = { .msg_iov = iov, .msg_iovlen = 2 };
+	MUST(fd_count <= VU_FDS_MAX);
 	memset(&control, 0, sizeof(control));
-	struct iovec iov = { .iov_base = bytes, .iov_len = sizeof(header) + len };
-	struct msghdr out = { .msg_iov = &iov, .msg_iovlen = 1 };
-	MUST(fd_count <= 64);
 	if (fd_count) {
 		out.msg_control = control.bytes;
 		out.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
@@ -125,9 +120,17 @@ void vu_send(struct vu_client *client, uint32_t request, uint32_t flags, const v
 		rights->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
 		memcpy(CMSG_DATA(rights), fds, fd_count * sizeof(int));
 	}
-	/* It may have hung up. */
-	if (sendmsg(client->fd, &out, MSG_NOSIGNAL) < 0)
-		return;
+	return sendmsg(fd, &out, flags | MSG_NOSIGNAL) == (ssize_t)(sizeof(*header) + body.len);
+}
+
+void vu_send(struct vu_client *client, uint32_t request, uint32_t flags, const void *body,
+	     size_t len, const int *fds, unsigned fd_count)
+{
+	struct vhost_user_header header = { .request = request,
+					    .flags = VHOST_USER_VERSION | flags,
+					    .size = (uint32_t)len };
+	/* Where the back-end has hung up, what waits for an answer sees it. */
+	vu_send_message(client->fd, &header, view_of(body, len), fds, fd_count, 0);
 }
 
 static bool receive_all(int fd, void *out, size_t len)

@@ -19,6 +19,7 @@
 
 enum {
 	VU_RINGS_MAX = 8,
+	VU_FDS_MAX = 64,            /* that go with a message */
 	VU_GUEST_BASE = 0x40000000, /* where the first region is for the guest */
 	VU_SECOND_SIZE = 4 << 20,   /* of the second region */
 	VU_HOLE = 1 << 20,          /* between them, in the file */
@@ -71,6 +72,9 @@ void vu_open(struct vu_client *client, int fd, unsigned rings, unsigned slots, s
 void vu_close(struct vu_client *client);
 
 /* Messages. */
+/* Whatever the header says. flags: of sendmsg. False: it did not go out, or not all of it. */
+bool vu_send_message(int fd, const struct vhost_user_header *header, struct view body,
+		     const int *fds, unsigned fd_count, int flags);
 void vu_send(struct vu_client *client, uint32_t request, uint32_t flags, const void *body,
 	     size_t len, const int *fds, unsigned fd_count);
 /* The body's length, or -1 where the back-end hung up or says nothing for VU_PATIENCE_MS. */

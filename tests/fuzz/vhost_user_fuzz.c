@@ -20,6 +20,7 @@
 #include "base/cursor.h"
 #include "base/log.h"
 #include "base/mem.h"
+#include "double/vhost_user_client.h"
 #include "fs/fuse_wire.h"
 #include "service/blob/memory.h"
 #include "service/directory/memory.h"
@@ -34,12 +35,6 @@ enum {
 	AVAILABLE_AT = 4096, /* after the descriptors, before the used ring */
 	REQUEST_AT = 3 * 4096,
 	REPLY_AT = 4 * 4096,
-};
-
-struct descriptor {
-	uint64_t address;
-	uint32_t len;
-	uint16_t flags, next;
 };
 
 static struct vhost_user *the_back_end(void)
@@ -75,9 +70,9 @@ static int make_memory(void)
 		struct fuse_init_in init;
 	} request = { .header = { .len = sizeof(request), .opcode = FUSE_INIT, .unique = 1 },
 		      .init = { .major = 7, .minor = 31, .max_readahead = 1 << 17 } };
-	const struct descriptor chain[] = {
-		{ REQUEST_AT, sizeof(request), 1, 1 },
-		{ REPLY_AT, 4096, 2, 0 },
+	const struct vu_descriptor chain[] = {
+		{ REQUEST_AT, sizeof(request), VU_NEXT, 1 },
+		{ REPLY_AT, 4096, VU_WRITE, 0 },
 	};
 	FUZZ_CHECK(fd >= 0 && ftruncate(fd, MEMORY) == 0);
 	FUZZ_CHECK(pwrite(fd, chain, sizeof(chain), 0) == sizeof(chain));
@@ -97,35 +92,7 @@ static unsigned open_descriptors(void)
 	return count;
 }
 
-/* False: there is no more room in the socket. */
-static bool send_message(int fd, const struct vhost_user_header *header, struct view body,
-			 int passed, unsigned fd_count)
-{
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
-	} control;
-	struct iovec iov[] = {
-		{ .iov_base = (void *)(uintptr_t)header, .iov_len = sizeof(*header) },
-		{ .iov_base = (void *)(uintptr_t)body.ptr, .iov_len = body.len },
-	};
-	struct msghdr out = { .msg_iov = iov, .msg_iovlen = 2 };
-	memset(&control, 0, sizeof(control));
-	if (fd_count > 0) {
-		out.msg_control = control.bytes;
-		out.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-		struct cmsghdr *rights = CMSG_FIRSTHDR(&out);
-		rights->cmsg_level = SOL_SOCKET;
-		rights->cmsg_type = SCM_RIGHTS;
-		rights->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-		for (unsigned i = 0; i < fd_count; i++)
-			memcpy(CMSG_DATA(rights) + i * sizeof(int), &passed, sizeof(int));
-	}
-	return sendmsg(fd, &out, MSG_DONTWAIT | MSG_NOSIGNAL) ==
-	       (ssize_t)(sizeof(*header) + body.len);
-}
-
-/* The next message of the input; false: there is none. */
+/* The next message of the input; false: there is none, or no more room in the socket. */
 static bool send_next(int fd, const int kinds[4], struct view *input)
 {
 	if (input->len < 5)
@@ -142,7 +109,11 @@ static bool send_next(int fd, const int kinds[4], struct view *input)
 		.size = at[1] & 128 ? UINT32_MAX : (uint32_t)len,
 	};
 	*input = view_of(at + 5 + len, input->len - 5 - len);
-	return send_message(fd, &header, view_of(at + 5, len), kinds[at[2] >> 4 & 3], at[2] & 15);
+	int fds[FDS_MAX];
+	for (int i = 0; i < FDS_MAX; i++)
+		fds[i] = kinds[at[2] >> 4 & 3];
+	return vu_send_message(fd, &header, view_of(at + 5, len), fds, at[2] & FDS_MAX,
+			       MSG_DONTWAIT);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
