@@ -262,20 +262,6 @@ static void the_oldest_of_too_many_go(void **state)
 
 /* ---- Through an import ---- */
 
-static struct import_progress import_tree(const struct services *services, const char *path,
-					  const struct import_options *options)
-{
-	struct path_info info AUTO_PATH_INFO = { 0 };
-	struct import_progress stats;
-	struct nar_facts facts = tree_test_nar(path);
-	struct err err = ERR_INIT;
-
-	assert_ok(tree_import(services, &op_none, path, options, &info, &stats, &err), &err);
-	assert_int_equal(info.nar_size, facts.nar_size);
-	assert_memory_equal(info.nar_sha256.bytes, facts.nar_sha256.bytes, 32);
-	return stats;
-}
-
 static void an_unchanged_tree_is_not_read(void **state)
 {
 	struct testing_random random = testing_random_from_env();
@@ -295,34 +281,35 @@ static void an_unchanged_tree_is_not_read(void **state)
 	tree_test_write_random(dir, "file", 2 << 20, &random);
 	assert_int_equal(symlink("somewhere", more), 0);
 
-	first = import_tree(&services, dir, &options);
+	first = tree_test_import(&services, dir, &options, NULL);
 	assert_int_equal(first.bytes_read, first.bytes);
-	second = import_tree(&services, dir, &options);
+	second = tree_test_import(&services, dir, &options, NULL);
 	assert_int_equal(second.bytes_read, 0);
 	assert_int_equal(second.files, first.files);
 	assert_int_equal(second.directories, first.directories);
 	assert_int_equal(second.symlinks, first.symlinks);
 	assert_int_equal(second.bytes, first.bytes);
 	/* Unless the cache is not wanted. */
-	assert_int_equal(import_tree(&services, dir, &uncached).bytes_read, first.bytes);
+	assert_int_equal(tree_test_import(&services, dir, &uncached, NULL).bytes_read, first.bytes);
 	/* Another store does not have the blobs. */
-	assert_int_equal(import_tree(&empty, dir, &options).bytes_read, first.bytes);
-	assert_int_equal(import_tree(&empty, dir, &options).bytes_read, 0);
+	assert_int_equal(tree_test_import(&empty, dir, &options, NULL).bytes_read, first.bytes);
+	assert_int_equal(tree_test_import(&empty, dir, &options, NULL).bytes_read, 0);
 
 	/* What is not of the files is seen without the cache: modes, names, targets. */
 	assert_int_equal(unlink(more), 0);
 	assert_int_equal(symlink("elsewhere", more), 0);
-	second = import_tree(&services, dir, &options);
+	second = tree_test_import(&services, dir, &options, NULL);
 	assert_int_equal(second.bytes_read, first.bytes); /* a new root: its NAR is not known */
 	assert_int_equal(second.bytes_stored, 0);
-	assert_int_equal(import_tree(&services, dir, &options).bytes_read, 0);
+	assert_int_equal(tree_test_import(&services, dir, &options, NULL).bytes_read, 0);
 	/* A changed file, a new one, one less. */
 	tree_test_write_random(dir, "file", 2 << 20, &random);
-	assert_int_equal(import_tree(&services, dir, &options).bytes_read, first.bytes);
+	assert_int_equal(tree_test_import(&services, dir, &options, NULL).bytes_read, first.bytes);
 	tree_test_write(dir, "new", "new", 3);
-	assert_int_equal(import_tree(&services, dir, &options).bytes_read, first.bytes + 3);
+	assert_int_equal(tree_test_import(&services, dir, &options, NULL).bytes_read,
+			 first.bytes + 3);
 	assert_int_equal(unlink(file), 0);
-	assert_int_equal(import_tree(&services, dir, &options).bytes_read,
+	assert_int_equal(tree_test_import(&services, dir, &options, NULL).bytes_read,
 			 first.bytes + 3 - (2 << 20));
 	services_release(&services);
 	services_release(&empty);
@@ -338,10 +325,10 @@ static void roots_that_are_files(void **state)
 
 	tree_test_write(dir, "file", "12345", 5);
 	assert_int_equal(symlink("file", link), 0);
-	assert_int_equal(import_tree(&services, file, &options).bytes_read, 5);
-	assert_int_equal(import_tree(&services, file, &options).bytes_read, 0);
-	assert_int_equal(import_tree(&services, link, &options).symlinks, 1);
-	assert_int_equal(import_tree(&services, link, &options).symlinks, 1);
+	assert_int_equal(tree_test_import(&services, file, &options, NULL).bytes_read, 5);
+	assert_int_equal(tree_test_import(&services, file, &options, NULL).bytes_read, 0);
+	assert_int_equal(tree_test_import(&services, link, &options, NULL).symlinks, 1);
+	assert_int_equal(tree_test_import(&services, link, &options, NULL).symlinks, 1);
 	assert_int_equal(count_trees(state, NULL), 1);
 	services_release(&services);
 }

@@ -87,13 +87,9 @@ static struct import_progress import_checked(const struct services *services, co
 					     const struct import_options *options)
 {
 	struct path_info info AUTO_PATH_INFO = { 0 }, found AUTO_PATH_INFO = { 0 };
-	struct import_progress stats;
-	struct nar_facts facts = tree_test_nar(path);
+	struct import_progress stats = tree_test_import(services, path, options, &info);
 	struct err err = ERR_INIT;
 
-	assert_ok(tree_import(services, &op_none, path, options, &info, &stats, &err), &err);
-	assert_int_equal(info.nar_size, facts.nar_size);
-	assert_memory_equal(info.nar_sha256.bytes, facts.nar_sha256.bytes, 32);
 	compare(services, &info.node, path);
 	assert_ok(
 		path_info_service_get(services->path_infos, &op_none, info.path.hash, &found, &err),

@@ -17,6 +17,7 @@
 #include "service/directory/memory.h"
 #include "service/path_info/memory.h"
 #include "service/services.h"
+#include "transfer/tree_in.h"
 
 static inline struct services tree_test_services(void)
 {
@@ -197,6 +198,23 @@ static inline struct nar_facts tree_test_nar(const char *path)
 	EVP_MD_CTX_free(nar.sha);
 	buf_release(&nar.buf);
 	return facts;
+}
+
+/* Imports, and checks the NAR's size and hash against the disk. out: the path info, or NULL. */
+static inline struct import_progress tree_test_import(const struct services *services,
+						      const char *path,
+						      const struct import_options *options,
+						      struct path_info *out)
+{
+	struct path_info own AUTO_PATH_INFO = { 0 }, *info = out ? out : &own;
+	struct import_progress stats;
+	struct nar_facts facts = tree_test_nar(path);
+	struct err err = ERR_INIT;
+
+	assert_ok(tree_import(services, &op_none, path, options, info, &stats, &err), &err);
+	assert_int_equal(info->nar_size, facts.nar_size);
+	assert_memory_equal(info->nar_sha256.bytes, facts.nar_sha256.bytes, 32);
+	return stats;
 }
 
 #endif
