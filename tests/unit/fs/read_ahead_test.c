@@ -193,119 +193,121 @@ static void refused_pushes(void **state)
 	close_files(fake, &store, directory);
 }
 
-static void read_here_and_there(void **state)
-{
-	enum { SIZE = 8 << 20 };
-	AUTO_FREE uint8_t *bytes = mem_alloc(SIZE);
-	struct testing_random random = testing_random_of(5);
+enum { BIG_SIZE = 8 << 20 };
+
+/* A filesystem with nothing in it but one large file. */
+struct big {
+	struct testing_random random;
+	uint8_t *bytes;
 	struct fake_store store;
-	struct node node;
 	struct fake *fake;
 	uint64_t nodeid;
-	bool had[SIZE / 4096] = { false };
+};
+
+/* size: of the file, BIG_SIZE or a bit less. */
+static void big_open(struct big *big, uint64_t seed, size_t size)
+{
+	struct node node;
+
+	big->random = testing_random_of(seed);
+	big->bytes = mem_alloc(BIG_SIZE);
+	testing_fill(&big->random, big->bytes, BIG_SIZE);
+	fake_store_open(&big->store);
+	node = fake_file(&big->store, "big", big->bytes, size, false);
+	big->fake = fake_open_nodes(&big->store, &node, 1, NULL);
+	big->nodeid = fake_find(big->fake, 1, "big");
+}
+
+static void big_close(struct big *big)
+{
+	fake_close(big->fake);
+	fake_store_close(&big->store);
+	free(big->bytes);
+}
+
+static void read_here_and_there(void **state)
+{
+	struct big big;
+	bool had[BIG_SIZE / 4096] = { false };
 	size_t reads = 0, count;
 	struct fs_stats stats;
 
 	(void)state;
-	testing_fill(&random, bytes, SIZE);
-	fake_store_open(&store);
-	node = fake_file(&store, "big", bytes, SIZE - 10, false);
-	fake = fake_open_nodes(&store, &node, 1, NULL);
-	nodeid = fake_find(fake, 1, "big");
+	big_open(&big, 5, BIG_SIZE - 10);
 	for (int i = 0; i < 500; i++) {
 		CLEANUP(buf_release) struct buf got = BUF_INIT;
-		size_t page = testing_below(&random, SIZE / 4096);
+		size_t page = testing_below(&big.random, BIG_SIZE / 4096);
 
 		if (had[page])
 			continue;
-		assert_int_equal(fake_read(fake, FUSE_READ, nodeid, page * 4096, 4096, &got), 0);
+		assert_int_equal(
+			fake_read(big.fake, FUSE_READ, big.nodeid, page * 4096, 4096, &got), 0);
 		had[page] = true;
 		reads++;
-		count = i % 16 ? pushes(fake) : settled_pushes(fake);
-		pthread_mutex_lock(&fake->lock);
+		count = i % 16 ? pushes(big.fake) : settled_pushes(big.fake);
+		pthread_mutex_lock(&big.fake->lock);
 		for (size_t p = 0; p < count; p++) {
-			struct fake_push *push = &fake->pushes[p];
+			struct fake_push *push = &big.fake->pushes[p];
 			uint64_t end = push->head.offset + push->head.size;
 
-			assert_int_equal(push->head.nodeid, nodeid);
+			assert_int_equal(push->head.nodeid, big.nodeid);
 			assert_int_equal(push->head.offset % 4096, 0);
-			assert_true(end % 4096 == 0 || end == SIZE - 10);
-			assert_memory_equal(push->bytes.ptr, bytes + push->head.offset,
+			assert_true(end % 4096 == 0 || end == BIG_SIZE - 10);
+			assert_memory_equal(push->bytes.ptr, big.bytes + push->head.offset,
 					    push->head.size);
 			for (uint64_t at = push->head.offset / 4096; at * 4096 < end; at++)
 				had[at] = true;
 		}
-		pthread_mutex_unlock(&fake->lock);
+		pthread_mutex_unlock(&big.fake->lock);
 	}
-	print_message("%zu reads of 500, %zu pushes\n", reads, pushes(fake));
-	assert_true(pushes(fake) > 0);
+	print_message("%zu reads of 500, %zu pushes\n", reads, pushes(big.fake));
+	assert_true(pushes(big.fake) > 0);
 	assert_true(reads < 250);
-	settled_pushes(fake);
-	fs_get_stats(fake->fs, &stats);
+	settled_pushes(big.fake);
+	fs_get_stats(big.fake->fs, &stats);
 	print_message("%zu bytes of chunks kept\n", stats.chunk_bytes);
-	fake_close(fake);
-	fake_store_close(&store);
+	big_close(&big);
 }
 
 /* Past the page cache: nothing is put there, and what was decoded is kept here, however often it is read. */
 static void read_directly(void **state)
 {
-	enum { SIZE = 8 << 20 };
-	AUTO_FREE uint8_t *bytes = mem_alloc(SIZE);
-	struct testing_random random = testing_random_of(7);
-	struct fake_store store;
-	struct node node;
-	struct fake *fake;
+	struct big big;
 	struct fs_stats stats;
-	uint64_t nodeid;
 
 	(void)state;
-	testing_fill(&random, bytes, SIZE);
-	fake_store_open(&store);
-	node = fake_file(&store, "big", bytes, SIZE, false);
-	fake = fake_open_nodes(&store, &node, 1, NULL);
-	nodeid = fake_find(fake, 1, "big");
+	big_open(&big, 7, BIG_SIZE);
 	for (int i = 0; i < 4000; i++) {
 		CLEANUP(buf_release) struct buf got = BUF_INIT;
-		uint64_t offset = testing_below(&random, SIZE / 4096) * 4096;
+		uint64_t offset = testing_below(&big.random, BIG_SIZE / 4096) * 4096;
 
-		assert_int_equal(
-			fake_read_opened(fake, FUSE_READ, nodeid, O_DIRECT, offset, 4096, &got), 0);
-		assert_memory_equal(got.ptr, bytes + offset, 4096);
+		assert_int_equal(fake_read_opened(big.fake, FUSE_READ, big.nodeid, O_DIRECT, offset,
+						  4096, &got),
+				 0);
+		assert_memory_equal(got.ptr, big.bytes + offset, 4096);
 	}
-	assert_int_equal(settled_pushes(fake), 0);
-	fs_get_stats(fake->fs, &stats);
-	assert_true(stats.chunk_bytes >= SIZE);
-	fake_close(fake);
-	fake_store_close(&store);
+	assert_int_equal(settled_pushes(big.fake), 0);
+	fs_get_stats(big.fake->fs, &stats);
+	assert_true(stats.chunk_bytes >= BIG_SIZE);
+	big_close(&big);
 }
 
 /* A sequential reader finds its chunks decoded; nothing of the file is pushed. */
 static void read_in_order(void **state)
 {
-	enum { SIZE = 8 << 20 };
-	AUTO_FREE uint8_t *bytes = mem_alloc(SIZE);
-	struct testing_random random = testing_random_of(6);
-	struct fake_store store;
-	struct node node;
-	struct fake *fake;
-	uint64_t nodeid;
+	struct big big;
 
 	(void)state;
-	testing_fill(&random, bytes, SIZE);
-	fake_store_open(&store);
-	node = fake_file(&store, "big", bytes, SIZE, false);
-	fake = fake_open_nodes(&store, &node, 1, NULL);
-	nodeid = fake_find(fake, 1, "big");
-	for (uint64_t offset = 0; offset < SIZE; offset += 65536) {
+	big_open(&big, 6, BIG_SIZE);
+	for (uint64_t offset = 0; offset < BIG_SIZE; offset += 65536) {
 		CLEANUP(buf_release) struct buf got = BUF_INIT;
 
-		assert_int_equal(fake_read(fake, FUSE_READ, nodeid, offset, 65536, &got), 0);
-		assert_memory_equal(got.ptr, bytes + offset, 65536);
+		assert_int_equal(fake_read(big.fake, FUSE_READ, big.nodeid, offset, 65536, &got),
+				 0);
+		assert_memory_equal(got.ptr, big.bytes + offset, 65536);
 	}
-	assert_int_equal(settled_pushes(fake), 0);
-	fake_close(fake);
-	fake_store_close(&store);
+	assert_int_equal(settled_pushes(big.fake), 0);
+	big_close(&big);
 }
 
 /* virtiofs has no notifications. */
