@@ -132,7 +132,7 @@ struct fixture {
 
 static void start(struct fixture *fixture)
 {
-	struct sample_generator generator = { &fixture->sample, &fixture->nar, 700, 0 };
+	struct sample_generator generator = { &fixture->sample, &fixture->nar, 1200, 0 };
 
 	*fixture = (struct fixture){ .nar = BUF_INIT };
 	sample_init(&fixture->sample);
