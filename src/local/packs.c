@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -22,6 +21,7 @@
 #include "base/lru.h"
 #include "base/mem.h"
 #include "base/refcount.h"
+#include "local/pack_file.h"
 
 enum {
 	OPEN_PACKS_MAX = 256,
@@ -32,22 +32,6 @@ enum {
 	NEIGHBOURS_MAX = 128,   /* frames read by one call */
 	RUN_MAX = 1 << 20,      /* of neighbouring records read at once */
 	GAP_MAX = 32 << 10,     /* bytes between two of them that are read for nothing */
-	/* The kernel cuts one request for read-ahead at the device's largest transfer. */
-	ADVISE_STEP = 512 << 10,
-	AHEAD_WINDOW = 4 << 20,
-	AHEAD_NEAR = 1 << 20,
-};
-/* Of address space, past the end of any pack: what is appended later can be seen there too. */
-#define MAPPED (UINT64_C(5) << 30)
-
-struct pack_file {
-	struct refcount ref;
-	uint32_t id;
-	int fd;
-	/* Sequential readers are met halfway: see read_ahead. */
-	_Atomic uint64_t last;    /* where the last read ended */
-	_Atomic uint64_t advised; /* up to where the kernel was asked to read */
-	_Atomic(uint8_t *) map;   /* MAPPED bytes; NULL: nobody wanted that yet */
 };
 
 struct window {
@@ -70,20 +54,12 @@ struct local_packs {
 
 static void *file_ref(void *value)
 {
-	refcount_ref(&((struct pack_file *)value)->ref);
-	return value;
+	return pack_file_ref(value);
 }
 
 static void file_unref(void *value)
 {
-	struct pack_file *file = value;
-
-	if (refcount_unref(&file->ref)) {
-		if (file->map)
-			munmap(file->map, MAPPED);
-		close(file->fd);
-		free(file);
-	}
+	pack_file_unref(value);
 }
 
 static void *window_ref(void *value)
@@ -105,13 +81,6 @@ static uint64_t record_end(const struct local_place *place)
 
 static const struct lru_ops file_lru = { .ref = file_ref, .unref = file_unref };
 static const struct lru_ops window_lru = { .ref = window_ref, .unref = window_unref };
-
-static void file_cleanup(struct pack_file **file)
-{
-	if (*file)
-		file_unref(*file);
-}
-#define AUTO_PACK_FILE CLEANUP(file_cleanup)
 
 void local_pack_name(uint32_t id, char out[LOCAL_PACK_NAME_MAX])
 {
@@ -194,12 +163,8 @@ static enum rc file_get(struct local_packs *packs, uint32_t id, struct pack_file
 	int fd = openat(packs->packs_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return err_errno(err, errno, "pack %s", name);
-	struct pack_file *file = mem_zalloc(sizeof(*file));
-	refcount_init(&file->ref);
-	file->id = id;
-	file->fd = fd;
-	lru_put(packs->files, &id, file, 1);
-	*out = file;
+	*out = pack_file_new(id, fd);
+	lru_put(packs->files, &id, *out, 1);
 	return RC_OK;
 }
 
@@ -251,38 +216,6 @@ static enum rc check_header(const uint8_t *bytes, enum local_record_kind kind,
 			       "another record lies there; if the pack is whole, `castor index "
 			       "rebuild` helps");
 	return RC_OK;
-}
-
-/* ---- Reading ahead ---- */
-
-static void advise(int fd, uint64_t from, uint64_t to)
-{
-	for (; from < to; from += ADVISE_STEP) {
-		uint64_t len = to - from < ADVISE_STEP ? to - from : ADVISE_STEP;
-
-		(void)posix_fadvise(fd, (off_t)from, (off_t)len, POSIX_FADV_WILLNEED);
-	}
-}
-
-/* Called before [offset, offset+len) is read. A reader that goes forward with small gaps, as one in
- * NAR order does, finds the pack in memory before it asks, even where each read is a call of its
- * own from another thread. */
-static void read_ahead(struct pack_file *file, uint64_t offset, uint64_t len)
-{
-	uint64_t last = atomic_exchange_explicit(&file->last, offset + len, memory_order_relaxed);
-	uint64_t advised = atomic_load_explicit(&file->advised, memory_order_relaxed);
-
-	bool forward = offset + AHEAD_NEAR >= last && offset <= last + AHEAD_NEAR && last != 0;
-	if (!forward)
-		return;
-	if (advised >= offset && advised <= offset + len + 2 * AHEAD_WINDOW &&
-	    advised >= offset + len + AHEAD_WINDOW / 2)
-		return;
-	uint64_t from =
-		advised > offset && advised < offset + len + AHEAD_WINDOW ? advised : offset + len;
-	uint64_t to = offset + len + AHEAD_WINDOW;
-	if (atomic_compare_exchange_strong(&file->advised, &advised, to))
-		advise(file->fd, from, to);
 }
 
 /* ---- Chunks ---- */
@@ -383,7 +316,8 @@ enum rc local_packs_chunk(struct local_packs *packs, const struct local_place_va
 	enum rc rc = file_get(packs, place->pack, &file, err);
 	if (rc != RC_OK)
 		return rc;
-	read_ahead(file, place->offset, LOCAL_RECORD_HEADER_SIZE + (uint64_t)place->stored);
+	pack_file_read_ahead(file, place->offset,
+			     LOCAL_RECORD_HEADER_SIZE + (uint64_t)place->stored);
 	if (place->stored > place->raw) {
 		struct local_record_header header;
 		uint8_t head[LOCAL_RECORD_HEADER_SIZE];
@@ -438,8 +372,7 @@ enum rc local_packs_pin(struct local_packs *packs, uint32_t id, struct pack_file
 
 void local_packs_unpin(struct pack_file *file)
 {
-	if (file)
-		file_unref(file);
+	pack_file_unref(file);
 }
 
 /* Frames that lie one behind the other, with a header before each. */
@@ -460,7 +393,7 @@ static enum rc read_neighbours(struct pack_file *file, const struct local_place 
 		out += places[i].stored;
 		total += LOCAL_RECORD_HEADER_SIZE + (size_t)places[i].stored;
 	}
-	read_ahead(file, places[0].offset, total);
+	pack_file_read_ahead(file, places[0].offset, total);
 	do
 		got = preadv(file->fd, iov, (int)(2 * count), (off_t)places[0].offset);
 	while (got < 0 && errno == EINTR);
@@ -500,20 +433,7 @@ enum rc local_packs_frames(struct pack_file *file, const struct local_place *pla
 
 const uint8_t *local_packs_map(struct pack_file *file, const struct local_place *place)
 {
-	uint8_t *map = atomic_load_explicit(&file->map, memory_order_acquire), *other = NULL;
-
-	if (record_end(place) > MAPPED)
-		return NULL;
-	if (!map) {
-		map = mmap(NULL, MAPPED, PROT_READ, MAP_SHARED, file->fd, 0);
-		if (map == MAP_FAILED)
-			return NULL;
-		if (!atomic_compare_exchange_strong(&file->map, &other, map)) {
-			munmap(map, MAPPED);
-			map = other;
-		}
-	}
-	return map + place->offset + LOCAL_RECORD_HEADER_SIZE;
+	return pack_file_map(file, place->offset + LOCAL_RECORD_HEADER_SIZE, record_end(place));
 }
 
 void local_packs_frames_will_need(struct pack_file *file, const struct local_place *places,
@@ -525,8 +445,8 @@ void local_packs_frames_will_need(struct pack_file *file, const struct local_pla
 		while (++at < count && places[at].offset >= from &&
 		       places[at].offset <= to + GAP_MAX)
 			to = record_end(&places[at]);
-		advise(file->fd, from, to);
-		read_ahead(file, from, to - from);
+		pack_file_advise(file, from, to);
+		pack_file_read_ahead(file, from, to - from);
 	}
 }
 
@@ -546,7 +466,7 @@ static enum rc window_get(struct local_packs *packs, struct pack_file *file, uin
 	refcount_init(&window->ref);
 	/* A walk goes from a directory to its children, which lie before it, and then up again. */
 	uint64_t from = number > 4 ? (number - 4) * WINDOW : 0;
-	advise(file->fd, from, (number + 2) * WINDOW);
+	pack_file_advise(file, from, (number + 2) * WINDOW);
 	enum rc rc = file_pread_full(file->fd, window->bytes, WINDOW, number * WINDOW, &window->len,
 				     "reading", err);
 	if (rc != RC_OK) {
@@ -730,7 +650,7 @@ static void read_run(struct local_packs *packs, const struct local_many *items, 
 	if (rc == RC_OK && !scratch_take(packs, len, &run))
 		rc = err_set(&err, RC_NO_MEMORY, "no memory to read %zu bytes", len);
 	if (rc == RC_OK) {
-		read_ahead(file, first->offset, len);
+		pack_file_read_ahead(file, first->offset, len);
 		rc = pread_exact(file->fd, run.ptr, len, first->offset, &err);
 		/* One that is cut off must not take its neighbours along. */
 		if (rc != RC_OK && count > 1) {
@@ -781,7 +701,7 @@ void local_packs_will_need(struct local_packs *packs, const struct local_place_v
 	AUTO_PACK_FILE struct pack_file *file = NULL;
 
 	if (place->pack != 0 && file_get(packs, place->pack, &file, NULL) == RC_OK)
-		advise(file->fd, place->offset, record_end(place));
+		pack_file_advise(file, place->offset, record_end(place));
 }
 
 enum rc local_packs_raw_file(struct local_packs *packs, const struct digest *blob, int *fd,

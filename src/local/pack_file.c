@@ -1,0 +1,117 @@
+/* Open packs. See the header. */
+#include "local/pack_file.h"
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+enum {
+	/* The kernel cuts one request for read-ahead at the device's largest transfer. */
+	ADVISE_STEP = 512 << 10,
+	AHEAD_WINDOW = 4 << 20,
+	AHEAD_NEAR = 1 << 20,
+	/* A process has 128 TiB of address space, and 65,530 mappings. */
+	MAPPED_PACKS_MAX = 4096,
+};
+/* Of address space, past the end of any pack: what is appended later can be seen there too. */
+#define MAPPED (UINT64_C(5) << 30)
+
+static atomic_uint mapped_packs;
+
+static void unmap(uint8_t *map)
+{
+	munmap(map, MAPPED);
+	atomic_fetch_sub(&mapped_packs, 1);
+}
+
+struct pack_file *pack_file_new(uint32_t id, int fd)
+{
+	struct pack_file *file = mem_zalloc(sizeof(*file));
+
+	refcount_init(&file->ref);
+	file->id = id;
+	file->fd = fd;
+	return file;
+}
+
+struct pack_file *pack_file_ref(struct pack_file *file)
+{
+	refcount_ref(&file->ref);
+	return file;
+}
+
+void pack_file_unref(struct pack_file *file)
+{
+	if (!file || !refcount_unref(&file->ref))
+		return;
+	if (file->map)
+		unmap(file->map);
+	close(file->fd);
+	free(file);
+}
+
+void pack_file_cleanup(struct pack_file **file)
+{
+	pack_file_unref(*file);
+	*file = NULL;
+}
+
+void pack_file_advise(const struct pack_file *file, uint64_t from, uint64_t to)
+{
+	for (; from < to; from += ADVISE_STEP) {
+		uint64_t len = to - from < ADVISE_STEP ? to - from : ADVISE_STEP;
+
+		(void)posix_fadvise(file->fd, (off_t)from, (off_t)len, POSIX_FADV_WILLNEED);
+	}
+}
+
+void pack_file_read_ahead(struct pack_file *file, uint64_t offset, uint64_t len)
+{
+	uint64_t last = atomic_exchange_explicit(&file->last, offset + len, memory_order_relaxed);
+	uint64_t advised = atomic_load_explicit(&file->advised, memory_order_relaxed);
+
+	bool forward = offset + AHEAD_NEAR >= last && offset <= last + AHEAD_NEAR && last != 0;
+	if (!forward)
+		return;
+	if (advised >= offset && advised <= offset + len + 2 * AHEAD_WINDOW &&
+	    advised >= offset + len + AHEAD_WINDOW / 2)
+		return;
+	uint64_t from =
+		advised > offset && advised < offset + len + AHEAD_WINDOW ? advised : offset + len;
+	uint64_t to = offset + len + AHEAD_WINDOW;
+	if (atomic_compare_exchange_strong(&file->advised, &advised, to))
+		pack_file_advise(file, from, to);
+}
+
+static uint8_t *map_pack(int fd)
+{
+	void *map = MAP_FAILED;
+
+	if (atomic_fetch_add(&mapped_packs, 1) < MAPPED_PACKS_MAX)
+		map = mmap(NULL, MAPPED, PROT_READ, MAP_SHARED, fd, 0);
+	if (map == MAP_FAILED)
+		atomic_fetch_sub(&mapped_packs, 1);
+	return map == MAP_FAILED ? NULL : map;
+}
+
+const uint8_t *pack_file_map(struct pack_file *file, uint64_t offset, uint64_t end)
+{
+	uint8_t *map = atomic_load_explicit(&file->map, memory_order_acquire), *other = NULL;
+
+	if (offset > end || end > MAPPED)
+		return NULL;
+	if (!map) {
+		map = map_pack(file->fd);
+		if (!map)
+			return NULL;
+		if (!atomic_compare_exchange_strong(&file->map, &other, map)) {
+			unmap(map);
+			map = other;
+		}
+	}
+	return map + offset;
+}
