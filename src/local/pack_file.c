@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -98,11 +99,12 @@ static uint8_t *map_pack(int fd)
 	return map == MAP_FAILED ? NULL : map;
 }
 
-const uint8_t *pack_file_map(struct pack_file *file, uint64_t offset, uint64_t end)
+const uint8_t *pack_file_map(struct pack_file *file, uint64_t end)
 {
 	uint8_t *map = atomic_load_explicit(&file->map, memory_order_acquire), *other = NULL;
+	struct stat st;
 
-	if (offset > end || end > MAPPED)
+	if (end > MAPPED || fstat(file->fd, &st) != 0 || (uint64_t)st.st_size < end)
 		return NULL;
 	if (!map) {
 		map = map_pack(file->fd);
@@ -113,5 +115,5 @@ const uint8_t *pack_file_map(struct pack_file *file, uint64_t offset, uint64_t e
 			map = other;
 		}
 	}
-	return map + offset;
+	return map;
 }

@@ -431,14 +431,23 @@ enum rc local_packs_frames(struct pack_file *file, const struct local_place *pla
 	return RC_OK;
 }
 
-const uint8_t *local_packs_map(struct pack_file *file, const struct local_place *place)
+bool local_packs_map(struct pack_file *file, const struct local_place *places, size_t count,
+		     struct view *out)
 {
-	return pack_file_map(file, place->offset + LOCAL_RECORD_HEADER_SIZE, record_end(place));
-}
+	const uint8_t *map;
+	uint64_t end = 0;
 
-void local_packs_frames_will_need(struct pack_file *file, const struct local_place *places,
-				  size_t count)
-{
+	for (size_t i = 0; i < count; i++) {
+		if (record_end(&places[i]) < places[i].offset)
+			return false;
+		end = record_end(&places[i]) > end ? record_end(&places[i]) : end;
+	}
+	map = pack_file_map(file, end);
+	if (!map)
+		return false;
+	for (size_t i = 0; i < count; i++)
+		out[i] = view_of(map + places[i].offset + LOCAL_RECORD_HEADER_SIZE,
+				 places[i].stored);
 	for (size_t at = 0; at < count;) {
 		uint64_t from = places[at].offset, to = record_end(&places[at]);
 
@@ -448,6 +457,7 @@ void local_packs_frames_will_need(struct pack_file *file, const struct local_pla
 		pack_file_advise(file, from, to);
 		pack_file_read_ahead(file, from, to - from);
 	}
+	return true;
 }
 
 /* ---- Meta records ---- */

@@ -5,6 +5,7 @@
 #ifndef CASTOR_LOCAL_PACKS_H
 #define CASTOR_LOCAL_PACKS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -62,12 +63,11 @@ void local_packs_unpin(struct pack_file *file); /* NULL is fine */
 enum rc local_packs_frames(struct pack_file *file, const struct local_place *places,
 			   const struct digest *digests, size_t count, uint8_t *out,
 			   struct err *err) MUST_USE;
-/* Where the frame of that place lies in memory, for as long as the pack is held open; NULL: it cannot
- * be mapped. For system calls alone: see blob_frames_map. */
-const uint8_t *local_packs_map(struct pack_file *file, const struct local_place *place);
-/* Starts to read places of that pack, without waiting. */
-void local_packs_frames_will_need(struct pack_file *file, const struct local_place *places,
-				  size_t count);
+/* Where the frames of those chunks lie in memory, for as long as the pack is held open; false: it cannot
+ * be mapped, or ends before one of them. Starts to read them. For system calls alone: see
+ * blob_frames_map. */
+bool local_packs_map(struct pack_file *file, const struct local_place *places, size_t count,
+		     struct view *out) MUST_USE;
 
 /* Starts to read a place, without waiting. */
 void local_packs_will_need(struct local_packs *packs, const struct local_place_value *value);

@@ -290,35 +290,24 @@ enum rc nar_body_read(struct nar_body *body, const struct op *op, void *out, siz
 
 /* ---- Without reading ---- */
 
-/* NULL: nowhere. */
-static const uint8_t *lies_at(const struct nar_layout *layout, size_t frame)
+/* Where frames from `first` on lie whole: as many as are of one kind, at most to the last one. 0: the
+ * first of them lies nowhere. */
+static size_t find_run(const struct nar_layout *layout, size_t first, size_t last, struct view *out)
 {
-	uint32_t source = layout->frames[frame].source;
+	const struct nar_frame *frames = &layout->frames[first];
+	size_t n = 1;
 
-	switch (layout->frames[frame].kind) {
+	switch (frames->kind) {
 	case NAR_FRAME_LITERAL:
-		return layout->literals.ptr + source;
+		*out = view_of(layout->literals.ptr + frames->source, stored_size(layout, first));
+		return 1;
 	case NAR_FRAME_STORED:
-		return blob_frames_map(layout->stored, source);
-	default:
-		return NULL;
-	}
-}
-
-/* Frames from the first to the last one. */
-static void will_need(const struct nar_layout *layout, size_t first, size_t last)
-{
-	for (size_t at = first; at <= last; at++) {
-		const struct nar_frame *frames = &layout->frames[at];
-		size_t n = 1;
-
-		if (frames[0].kind != NAR_FRAME_STORED)
-			continue;
-		while (at + n <= last && frames[n].kind == NAR_FRAME_STORED &&
-		       frames[n].source == frames[0].source + n)
+		while (first + n <= last && frames[n].kind == NAR_FRAME_STORED &&
+		       frames[n].source == frames->source + n)
 			n++;
-		blob_frames_will_need(layout->stored, frames[0].source, n);
-		at += n - 1;
+		return blob_frames_map(layout->stored, frames->source, n, out) ? n : 0;
+	default:
+		return 0;
 	}
 }
 
@@ -326,26 +315,19 @@ bool nar_body_pieces(const struct nar_layout *layout, uint64_t at, uint64_t end,
 		     size_t *count)
 {
 	size_t first = nar_layout_find(layout, false, at);
-	size_t last = nar_layout_find(layout, false, end - 1), n = 0;
+	size_t last = nar_layout_find(layout, false, end - 1), n;
 	AUTO_FREE struct view *pieces = mem_array(last - first + 1, sizeof(*pieces));
 
-	for (size_t i = first; i <= last; i++) {
-		const struct nar_frame *frame = &layout->frames[i];
-		uint64_t from = at > frame->at ? at : frame->at;
-		uint64_t to = end < frame[1].at ? end : frame[1].at;
-		const uint8_t *ptr = lies_at(layout, i);
-
-		if (!ptr)
+	for (size_t i = first; i <= last; i += n) {
+		n = find_run(layout, i, last, &pieces[i - first]);
+		if (n == 0)
 			return false;
-		ptr += from - frame->at;
-		if (n > 0 && pieces[n - 1].ptr + pieces[n - 1].len == ptr)
-			pieces[n - 1].len += (size_t)(to - from);
-		else
-			pieces[n++] = view_of(ptr, (size_t)(to - from));
 	}
-	will_need(layout, first, last);
+	pieces[last - first].len = (size_t)(end - layout->frames[last].at);
+	pieces[0].ptr += at - layout->frames[first].at;
+	pieces[0].len -= (size_t)(at - layout->frames[first].at);
 	*out = pieces;
-	*count = n;
+	*count = last - first + 1;
 	pieces = NULL;
 	return true;
 }

@@ -159,17 +159,10 @@ enum rc blob_frames_read(struct blob_frames *frames, const struct op *op, size_t
 	return rc == RC_OK ? frames->ops->read(frames, op, first, count, out, err) : rc;
 }
 
-const uint8_t *blob_frames_map(struct blob_frames *frames, size_t i)
-{
-	assert(i < frames->count);
-	return frames->ops->map ? frames->ops->map(frames, i) : NULL;
-}
-
-void blob_frames_will_need(struct blob_frames *frames, size_t first, size_t count)
+bool blob_frames_map(struct blob_frames *frames, size_t first, size_t count, struct view *out)
 {
 	assert(first <= frames->count && count <= frames->count - first);
-	if (frames->ops->will_need)
-		frames->ops->will_need(frames, first, count);
+	return frames->ops->map && frames->ops->map(frames, first, count, out);
 }
 
 void blob_frames_free(struct blob_frames *frames)

@@ -58,31 +58,27 @@ static enum rc frames_read(struct blob_frames *base, const struct op *op, size_t
 	return RC_OK;
 }
 
-static const uint8_t *frames_map(struct blob_frames *base, size_t i)
-{
-	struct local_frames *frames = frames_of(base);
-
-	return frames->files[i] ? local_packs_map(frames->files[i], &frames->places[i]) : NULL;
-}
-
-static void frames_will_need(struct blob_frames *base, size_t first, size_t count)
+static bool frames_map(struct blob_frames *base, size_t first, size_t count, struct view *out)
 {
 	struct local_frames *frames = frames_of(base);
 
 	for (size_t at = first, end = first + count; at < end;) {
+		struct pack_file *file = frames->files[at];
 		size_t n = 0;
 
-		while (at + n < end && frames->files[at + n] == frames->files[at])
+		while (at + n < end && frames->files[at + n] == file)
 			n++;
-		if (frames->files[at])
-			local_packs_frames_will_need(frames->files[at], frames->places + at, n);
+		if (!file || !local_packs_map(file, frames->places + at, n, out))
+			return false;
+		out += n;
 		at += n;
 	}
+	return true;
 }
 
-static const struct blob_frames_ops frames_ops = {
-	.free = frames_free, .read = frames_read, .map = frames_map, .will_need = frames_will_need
-};
+static const struct blob_frames_ops frames_ops = { .free = frames_free,
+						   .read = frames_read,
+						   .map = frames_map };
 
 static enum rc find_places(struct local_store *store, const struct op *op,
 			   struct local_frames *frames, struct err *err)
