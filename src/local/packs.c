@@ -21,7 +21,6 @@
 #include "base/lru.h"
 #include "base/mem.h"
 #include "base/refcount.h"
-#include "local/pack_file.h"
 
 enum {
 	OPEN_PACKS_MAX = 256,
@@ -151,8 +150,8 @@ static void scratch_give(struct local_packs *packs, struct buf *buf)
 
 /* ---- Files ---- */
 
-static enum rc file_get(struct local_packs *packs, uint32_t id, struct pack_file **out,
-			struct err *err)
+enum rc local_packs_file(struct local_packs *packs, uint32_t id, struct pack_file **out,
+			 struct err *err)
 {
 	char name[LOCAL_PACK_NAME_MAX];
 
@@ -313,7 +312,7 @@ enum rc local_packs_chunk(struct local_packs *packs, const struct local_place_va
 
 	if (place->pack == 0)
 		return read_stretch(packs, value, digest, out, err);
-	enum rc rc = file_get(packs, place->pack, &file, err);
+	enum rc rc = local_packs_file(packs, place->pack, &file, err);
 	if (rc != RC_OK)
 		return rc;
 	pack_file_read_ahead(file, place->offset,
@@ -341,7 +340,7 @@ enum rc local_packs_frame(struct local_packs *packs, const struct local_place_va
 
 	if (place->pack == 0)
 		return err_set(err, RC_UNSUPPORTED, "a raw file holds no frames");
-	enum rc rc = file_get(packs, place->pack, &file, err);
+	enum rc rc = local_packs_file(packs, place->pack, &file, err);
 	if (rc != RC_OK)
 		return rc;
 	if (!buf_try_reserve(out, place->stored))
@@ -362,17 +361,6 @@ enum rc local_packs_frame(struct local_packs *packs, const struct local_place_va
 		return place_context(err, rc, "chunk", digest, place);
 	out->len += place->stored;
 	return RC_OK;
-}
-
-enum rc local_packs_pin(struct local_packs *packs, uint32_t id, struct pack_file **out,
-			struct err *err)
-{
-	return file_get(packs, id, out, err);
-}
-
-void local_packs_unpin(struct pack_file *file)
-{
-	pack_file_unref(file);
 }
 
 /* Frames that lie one behind the other, with a header before each. */
@@ -573,7 +561,7 @@ enum rc local_packs_meta(struct local_packs *packs, const struct local_place *pl
 	AUTO_PACK_FILE struct pack_file *file = NULL;
 	struct buf scratch;
 
-	enum rc rc = file_get(packs, place->pack, &file, err);
+	enum rc rc = local_packs_file(packs, place->pack, &file, err);
 	if (rc != RC_OK)
 		return rc;
 	if (!scratch_take(packs, (size_t)LOCAL_RECORD_HEADER_SIZE + place->stored, &scratch))
@@ -656,7 +644,7 @@ static void read_run(struct local_packs *packs, const struct local_many *items, 
 	struct buf run = BUF_INIT;
 	struct err err = ERR_INIT;
 
-	enum rc rc = file_get(packs, first->pack, &file, &err);
+	enum rc rc = local_packs_file(packs, first->pack, &file, &err);
 	if (rc == RC_OK && !scratch_take(packs, len, &run))
 		rc = err_set(&err, RC_NO_MEMORY, "no memory to read %zu bytes", len);
 	if (rc == RC_OK) {
@@ -710,7 +698,7 @@ void local_packs_will_need(struct local_packs *packs, const struct local_place_v
 	const struct local_place *place = &value->place;
 	AUTO_PACK_FILE struct pack_file *file = NULL;
 
-	if (place->pack != 0 && file_get(packs, place->pack, &file, NULL) == RC_OK)
+	if (place->pack != 0 && local_packs_file(packs, place->pack, &file, NULL) == RC_OK)
 		pack_file_advise(file, place->offset, record_end(place));
 }
 

@@ -13,6 +13,7 @@
 #include "castore/digest.h"
 #include "local/codec.h"
 #include "local/index_format.h"
+#include "local/pack_file.h"
 #include "local/pack_format.h"
 
 enum { LOCAL_PACK_NAME_MAX = 16, LOCAL_RAW_NAME_MAX = 72 };
@@ -53,18 +54,16 @@ typedef void local_many_done(void *context, size_t i, enum rc rc, struct view by
 void local_packs_many(struct local_packs *packs, struct local_many *items, size_t count,
 		      local_many_done *done, void *context);
 
-/* A pack, held open: it can be read as long as it is, even after it was removed. */
-struct pack_file;
-enum rc local_packs_pin(struct local_packs *packs, uint32_t id, struct pack_file **out,
-			struct err *err) MUST_USE;
-void local_packs_unpin(struct pack_file *file); /* NULL is fine */
+/* A new reference on a pack: it can be read as long as it is held, even after it was removed. */
+enum rc local_packs_file(struct local_packs *packs, uint32_t id, struct pack_file **out,
+			 struct err *err) MUST_USE;
 /* The frames of chunks of that pack, one behind the other, as they are stored; neighbours are read
  * at once. */
 enum rc local_packs_frames(struct pack_file *file, const struct local_place *places,
 			   const struct digest *digests, size_t count, uint8_t *out,
 			   struct err *err) MUST_USE;
-/* Where the frames of those chunks lie in memory, for as long as the pack is held open; false: it cannot
- * be mapped, or ends before one of them. Starts to read them. For system calls alone: see
+/* Where the frames of those chunks lie in memory, for as long as the pack is held open; false: it
+ * cannot be mapped, or ends before one of them. Starts to read them. For system calls alone: see
  * blob_frames_map. */
 bool local_packs_map(struct pack_file *file, const struct local_place *places, size_t count,
 		     struct view *out) MUST_USE;

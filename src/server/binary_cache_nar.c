@@ -151,7 +151,6 @@ static void reply_body(struct binary_cache *cache, struct http_exchange *exchang
 		response = unread_response(wish, layout);
 	if (!response)
 		response = read_response(cache, wish, layout, plain);
-
 	if (!response)
 		return;
 	(void)MHD_add_response_header(response, "Content-Type",

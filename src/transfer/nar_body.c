@@ -290,8 +290,8 @@ enum rc nar_body_read(struct nar_body *body, const struct op *op, void *out, siz
 
 /* ---- Without reading ---- */
 
-/* Where frames from `first` on lie whole: as many as are of one kind, at most to the last one. 0: the
- * first of them lies nowhere. */
+/* Where frames from `first` on lie whole: as many as are of one kind, at most to the last one. 0:
+ * the first of them lies nowhere. */
 static size_t find_run(const struct nar_layout *layout, size_t first, size_t last, struct view *out)
 {
 	const struct nar_frame *frames = &layout->frames[first];

@@ -28,7 +28,7 @@ static void frames_free(struct blob_frames *base)
 	void *file;
 
 	for (size_t at = 0; hashmap_next(&frames->pinned, &at, NULL, &file);)
-		local_packs_unpin(file);
+		pack_file_unref(file);
 	hashmap_release(&frames->pinned);
 	free(frames->digests);
 	free(frames->places);
@@ -129,7 +129,7 @@ static enum rc pin_packs(struct local_store *store, struct local_frames *frames,
 			continue;
 		file = hashmap_get(&frames->pinned, &place->pack);
 		if (!file) {
-			enum rc rc = local_packs_pin(store->packs, place->pack, &file, err);
+			enum rc rc = local_packs_file(store->packs, place->pack, &file, err);
 
 			if (rc != RC_OK)
 				return rc;
