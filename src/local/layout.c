@@ -213,7 +213,13 @@ static enum rc write_format(const struct local_layout *layout, struct err *err)
 	return file_sync_dir(layout->dir_fd, layout->dir, err);
 }
 
-/* Nothing but what an interrupted creation left: so that `local:///home/me` makes no mess. */
+static bool has_format(const struct local_layout *layout)
+{
+	return faccessat(layout->dir_fd, "format", F_OK, 0) == 0;
+}
+
+/* Nothing but what an interrupted creation left: so that `local:///home/me` makes no mess. Or a
+ * store, if another process has just made it. */
 static enum rc check_empty(const struct local_layout *layout, struct err *err)
 {
 	static const char *const ours[] = { ".",   "..",        "lock",       "packs",
@@ -234,18 +240,13 @@ static enum rc check_empty(const struct local_layout *layout, struct err *err)
 
 		for (size_t i = 0; i < ARRAY_LEN(ours); i++)
 			known |= strcmp(entry->d_name, ours[i]) == 0;
-		if (!known)
+		if (!known && !has_format(layout))
 			rc = err_set(err, RC_FAILED_PRECONDITION,
 				     "%s is neither a store nor empty: it holds \"%s\"",
 				     layout->dir, entry->d_name);
 	}
 	closedir(dir);
 	return rc;
-}
-
-static bool has_format(const struct local_layout *layout)
-{
-	return faccessat(layout->dir_fd, "format", F_OK, 0) == 0;
 }
 
 static enum rc sync_parent(const struct local_layout *layout, struct err *err)
