@@ -60,6 +60,8 @@ struct command {
 	int least, most;                  /* how many arguments; most -1: any number */
 	const struct cli_option *options; /* its own; NULL: none */
 	size_t options_size;              /* of the struct that their offsets point into */
+	const struct cli_option *group;   /* those that it shares with a few; NULL: none */
+	size_t group_offset;              /* of their struct, in that of its own */
 	/* options is that struct, zeroed but for what was given. */
 	enum rc (*run)(struct cli *cli, const void *options, int argc, char **argv,
 		       struct err *err);

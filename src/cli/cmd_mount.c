@@ -30,41 +30,24 @@
 #include "transport/mount.h"
 
 struct mount_args {
-	bool list_root;
 	bool allow_other;
 	bool passthrough;
-	bool show_xattr;
 	bool daemon;
 	bool no_io_uring;
 	unsigned threads;
-	struct cli_list roots;
+	struct root_args roots;
 };
 
 static const struct cli_option options[] = {
-	{ .name = "list-root",
-	  .letter = 'l',
-	  .kind = CLI_FLAG,
-	  .help = "allow listing of the mount's root",
-	  .offset = offsetof(struct mount_args, list_root) },
 	{ .name = "allow-other",
 	  .kind = CLI_FLAG,
 	  .help = "let other users in",
 	  .offset = offsetof(struct mount_args, allow_other),
 	  .variable = "ALLOW_OTHER" },
-	{ .name = "root",
-	  .letter = 'r',
-	  .kind = CLI_LIST,
-	  .argument = "NAME=NODE",
-	  .help = "show NODE as NAME, and nothing but what is given like this",
-	  .offset = offsetof(struct mount_args, roots) },
 	{ .name = "passthrough",
 	  .kind = CLI_FLAG,
 	  .help = "let the kernel read the store's raw files itself (root)",
 	  .offset = offsetof(struct mount_args, passthrough) },
-	{ .name = "show-xattr",
-	  .kind = CLI_FLAG,
-	  .help = "show digests as extended attributes",
-	  .offset = offsetof(struct mount_args, show_xattr) },
 	{ .name = "daemon",
 	  .letter = 'd',
 	  .kind = CLI_FLAG,
@@ -231,7 +214,7 @@ static enum rc serve(struct cli *cli, const struct mount_args *args, const char 
 		     struct err *err)
 {
 	const struct fs_options fs_options = {
-		.show_xattr = args->show_xattr,
+		.show_xattr = args->roots.show_xattr,
 		.passthrough = args->passthrough,
 	};
 	const struct mount_options mount_options = {
@@ -247,7 +230,7 @@ static enum rc serve(struct cli *cli, const struct mount_args *args, const char 
 
 	if (rc != RC_OK)
 		return rc;
-	rc = cli_make_roots(cli, &args->roots, args->list_root, &roots, err);
+	rc = cli_make_roots(cli, &args->roots, &roots, err);
 	if (rc != RC_OK)
 		return rc;
 	rc = fs_new(cli->services.blobs, cli->services.directories, roots, &fs_options, &fs, err);
@@ -316,5 +299,7 @@ const struct command command_mount = {
 	.most = 1,
 	.options = options,
 	.options_size = sizeof(struct mount_args),
+	.group = root_options,
+	.group_offset = offsetof(struct mount_args, roots),
 	.run = run,
 };

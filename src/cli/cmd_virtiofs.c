@@ -24,12 +24,10 @@ struct virtiofs_args {
 	/* The host's page cache holds no decoded bytes, and a guest that forgot something asks again:
 	 * it has more than a mount. */
 	const char *cache_size;
-	bool list_root;
-	bool show_xattr;
 	unsigned threads;
 	const char *fd;
 	const char *tag;
-	struct cli_list roots;
+	struct root_args roots;
 };
 
 static const struct cli_option options[] = {
@@ -44,21 +42,6 @@ static const struct cli_option options[] = {
 	  .argument = "N",
 	  .help = "a socket that is open already, listening or connected, instead of SOCKET",
 	  .offset = offsetof(struct virtiofs_args, fd) },
-	{ .name = "list-root",
-	  .letter = 'l',
-	  .kind = CLI_FLAG,
-	  .help = "allow listing of the filesystem's root",
-	  .offset = offsetof(struct virtiofs_args, list_root) },
-	{ .name = "root",
-	  .letter = 'r',
-	  .kind = CLI_LIST,
-	  .argument = "NAME=NODE",
-	  .help = "show NODE as NAME, and nothing but what is given like this",
-	  .offset = offsetof(struct virtiofs_args, roots) },
-	{ .name = "show-xattr",
-	  .kind = CLI_FLAG,
-	  .help = "show digests as extended attributes",
-	  .offset = offsetof(struct virtiofs_args, show_xattr) },
 	{ .name = "tag",
 	  .kind = CLI_STRING,
 	  .argument = "TAG",
@@ -135,7 +118,7 @@ static enum rc serve_all(struct cli *cli, struct vhost_user *vhost, int listener
 static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, bool listening,
 		     struct err *err)
 {
-	struct fs_options fs_options = { .show_xattr = args->show_xattr };
+	struct fs_options fs_options = { .show_xattr = args->roots.show_xattr };
 	const struct vhost_user_options options_ = { .threads = args->threads, .tag = args->tag };
 	struct vhost_user *vhost;
 	struct roots *roots;
@@ -144,7 +127,7 @@ static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, 
 				    &fs_options.chunk_cache, err);
 
 	if (rc == RC_OK)
-		rc = cli_make_roots(cli, &args->roots, args->list_root, &roots, err);
+		rc = cli_make_roots(cli, &args->roots, &roots, err);
 	if (rc != RC_OK)
 		return rc;
 	rc = fs_new(cli->services.blobs, cli->services.directories, roots, &fs_options, &fs, err);
@@ -198,5 +181,7 @@ const struct command command_virtiofs = {
 	.most = 1,
 	.options = options,
 	.options_size = sizeof(struct virtiofs_args),
+	.group = root_options,
+	.group_offset = offsetof(struct virtiofs_args, roots),
 	.run = run,
 };

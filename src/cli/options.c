@@ -70,7 +70,7 @@ struct bound_option {
 struct bound_options {
 	struct bound_option list[OPTIONS_MAX];
 	int count;
-	int own; /* the first ones, which are not shared with other commands */
+	int own; /* the first ones, whose variables are looked up here */
 };
 
 static void bind(struct bound_options *bound, const struct cli_option *table, void *base)
@@ -89,6 +89,7 @@ static void bind_all(struct bound_options *bound, const struct command *command,
 		     void *values)
 {
 	bind(bound, command->options, values);
+	bind(bound, command->group, values ? (char *)values + command->group_offset : NULL);
 	bound->own = bound->count;
 	if (command->shared & CLI_UPSTREAM)
 		bind(bound, upstream_options, cli);
@@ -332,17 +333,20 @@ enum rc cli_parse_options(struct cli *cli, int argc, char **argv, void **values,
 	return take_variables(&bound, err);
 }
 
-void cli_free_options(const struct command *command, void *values)
+static void free_lists(const struct cli_option *option, void *base)
 {
-	const struct cli_option *option = command->options;
-
-	if (!values)
-		return;
 	for (; option && option->name; option++) {
 		if (option->kind == CLI_LIST)
-			free(((struct cli_list *)(void *)((char *)values + option->offset))
-				     ->values);
+			free(((struct cli_list *)(void *)((char *)base + option->offset))->values);
 	}
+}
+
+void cli_free_options(const struct command *command, void *values)
+{
+	if (!values)
+		return;
+	free_lists(command->options, values);
+	free_lists(command->group, (char *)values + command->group_offset);
 	free(values);
 }
 

@@ -6,6 +6,25 @@
 #include "base/mem.h"
 #include "castore/node.h"
 
+const struct cli_option root_options[] = {
+	{ .name = "list-root",
+	  .letter = 'l',
+	  .kind = CLI_FLAG,
+	  .help = "allow listing of the filesystem's root",
+	  .offset = offsetof(struct root_args, list_root) },
+	{ .name = "root",
+	  .letter = 'r',
+	  .kind = CLI_LIST,
+	  .argument = "NAME=NODE",
+	  .help = "show NODE as NAME, and nothing but what is given like this",
+	  .offset = offsetof(struct root_args, nodes) },
+	{ .name = "show-xattr",
+	  .kind = CLI_FLAG,
+	  .help = "show digests as extended attributes",
+	  .offset = offsetof(struct root_args, show_xattr) },
+	{ .name = NULL },
+};
+
 static enum rc parse_root(const char *text, struct node *out, struct err *err)
 {
 	const char *equals = strchr(text, '=');
@@ -19,12 +38,14 @@ static enum rc parse_root(const char *text, struct node *out, struct err *err)
 	return RC_OK;
 }
 
-enum rc cli_make_roots(struct cli *cli, const struct cli_list *list, bool list_root,
-		       struct roots **out, struct err *err)
+enum rc cli_make_roots(struct cli *cli, const struct root_args *args, struct roots **out,
+		       struct err *err)
 {
+	const struct cli_list *list = &args->nodes;
+
 	*out = NULL;
 	if (list->count == 0) {
-		*out = roots_path_info_new(cli->services.path_infos, list_root);
+		*out = roots_path_info_new(cli->services.path_infos, args->list_root);
 		return RC_OK;
 	}
 	AUTO_FREE struct node *nodes = mem_array(list->count, sizeof(*nodes));

@@ -1,12 +1,19 @@
-/* --root NAME=NODE and --list-root: what a filesystem shows at its root. */
+/* What a filesystem is told to show. */
 #ifndef CASTOR_CLI_ROOTS_H
 #define CASTOR_CLI_ROOTS_H
 
 #include "cli/cli.h"
 #include "fs/roots.h"
 
+struct root_args {
+	bool list_root;
+	bool show_xattr;
+	struct cli_list nodes;
+};
+extern const struct cli_option root_options[];
+
 /* The nodes of the list; where it is empty, the store paths of the open store. */
-enum rc cli_make_roots(struct cli *cli, const struct cli_list *nodes, bool list_root,
-		       struct roots **out, struct err *err) MUST_USE;
+enum rc cli_make_roots(struct cli *cli, const struct root_args *args, struct roots **out,
+		       struct err *err) MUST_USE;
 
 #endif
