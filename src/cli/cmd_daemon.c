@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 #include "cli/listen.h"
 #ifdef CASTOR_WITH_HTTP
+#include "cli/cache_args.h"
 #include "server/cache_server.h"
 #endif
 #include "server/health.h"
@@ -19,14 +20,14 @@ struct options {
 	bool allow_incomplete, no_list;
 #ifdef CASTOR_WITH_HTTP
 	struct cli_list http;
+	struct cache_args cache;
 #endif
 };
 
 static const struct cli_option option_table[] = {
 	{ "listen-address", 'l', CLI_LIST, "ADDRESS",
 	  "where to listen (default: " DEFAULT_ADDRESS
-	  "); may be given many times: host:port, /path/of/socket, @abstract, or sd-listen for "
-	  "sockets from systemd",
+	  "): host:port, /path/of/socket, @abstract, or sd-listen for sockets from systemd",
 	  offsetof(struct options, listen), NULL },
 	{ "tls-cert", 0, CLI_STRING, "FILE", "serve TLS with this certificate (PEM)",
 	  offsetof(struct options, tls_cert), NULL },
@@ -42,17 +43,88 @@ static const struct cli_option option_table[] = {
 	  offsetof(struct options, no_list), NULL },
 #ifdef CASTOR_WITH_HTTP
 	{ "http", 0, CLI_LIST, "ADDRESS",
-	  "serve the store as a Nix binary cache too, there, as castor serve does; may be given "
-	  "many "
-	  "times",
+	  "serve the store as a Nix binary cache too, there, as castor serve does, with its "
+	  "options",
 	  offsetof(struct options, http), NULL },
 #endif
 	{ NULL },
 };
 
-static enum rc listen_address(void *server, const char *address, struct err *err)
+/* ---- The binary cache beside it ---- */
+
+#ifdef CASTOR_WITH_HTTP
+
+struct http {
+	struct upload_policy policy;
+	struct binary_cache_options wish;
+	struct cache_server server;
+};
+
+static enum rc http_load(const struct options *options, struct http *http, struct err *err)
 {
-	return rpc_server_listen(server, address, NULL, err);
+	if (options->http.count == 0 && cache_args_given(&options->cache))
+		return err_set(err, RC_INVALID, "what is said of the binary cache needs --http");
+	return cache_args_load(&options->cache, &http->policy, &http->wish, err);
+}
+
+static enum rc http_address(void *server, const char *address, int *port, struct err *err)
+{
+	return http_server_listen(server, address, port, err);
+}
+
+static enum rc http_start(struct cli *cli, const struct options *options, struct http *http,
+			  struct err *err)
+{
+	const struct cli_list *addresses = &options->http;
+	enum rc rc;
+
+	if (addresses->count == 0)
+		return RC_OK;
+	http->wish.services = &cli->services;
+	rc = cache_server_open(&http->wish, &http->server, err);
+	const struct listener listener = { .server = http->server.http, .address = http_address };
+	for (size_t i = 0; rc == RC_OK && i < addresses->count; i++)
+		rc = listen_at(&listener, addresses->values[i], err);
+	return rc == RC_OK ? http_server_start(http->server.http, err) : rc;
+}
+
+static void http_stop(struct http *http)
+{
+	cache_server_close(&http->server, GRACE_S * NS_PER_S);
+	upload_policy_release(&http->policy);
+}
+
+#else
+
+struct http {
+	char nothing;
+};
+
+static enum rc http_load(const struct options *options, struct http *http, struct err *err)
+{
+	(void)options, (void)http, (void)err;
+	return RC_OK;
+}
+
+static enum rc http_start(struct cli *cli, const struct options *options, struct http *http,
+			  struct err *err)
+{
+	(void)cli, (void)options, (void)http, (void)err;
+	return RC_OK;
+}
+
+static void http_stop(struct http *http)
+{
+	(void)http;
+}
+
+#endif
+
+/* ---- The server ---- */
+
+static enum rc listen_address(void *server, const char *address, int *port, struct err *err)
+{
+	return rpc_server_listen(server, address, port, err);
 }
 
 static enum rc listen_fd(void *server, int fd, struct err *err)
@@ -60,24 +132,8 @@ static enum rc listen_fd(void *server, int fd, struct err *err)
 	return rpc_server_listen_fd(server, fd, err);
 }
 
-#ifdef CASTOR_WITH_HTTP
-static enum rc start_http(struct cli *cli, const struct cli_list *addresses,
-			  struct cache_server *server, struct err *err)
-{
-	struct binary_cache_options options = { .services = &cli->services };
-	enum rc rc;
-
-	if (addresses->count == 0)
-		return RC_OK;
-	rc = cache_server_open(&options, server, err);
-	for (size_t i = 0; rc == RC_OK && i < addresses->count; i++)
-		rc = http_server_listen(server->http, addresses->values[i], NULL, err);
-	return rc == RC_OK ? http_server_start(server->http, err) : rc;
-}
-#endif
-
 static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rpc *context,
-		     const struct options *options, struct err *err)
+		     struct http *http, const struct options *options, struct err *err)
 {
 	const struct listener listener = { server, listen_address, listen_fd };
 	enum rc rc;
@@ -91,16 +147,10 @@ static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rp
 	if (rc != RC_OK)
 		return rc;
 	rpc_server_start(server);
-#ifdef CASTOR_WITH_HTTP
-	struct cache_server http = { 0 };
-
-	rc = start_http(cli, &options->http, &http, err);
+	rc = http_start(cli, options, http, err);
 	if (rc == RC_OK)
-		serve_until_signal(cli, &options->listen, DEFAULT_ADDRESS);
-	cache_server_close(&http, GRACE_S * NS_PER_S);
-#else
-	serve_until_signal(cli, &options->listen, DEFAULT_ADDRESS);
-#endif
+		serve_until_signal(cli);
+	http_stop(http);
 	rpc_server_stop(server, GRACE_S * NS_PER_S);
 	return rc;
 }
@@ -111,22 +161,25 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 	struct rpc_server_options server_options = { .tls_cert = options->tls_cert,
 						     .tls_key = options->tls_key,
 						     .tls_client_ca = options->tls_client_ca };
+	struct http http = { 0 };
 	struct store_rpc context;
 	struct rpc_server *server;
-	enum rc rc;
+	enum rc rc = http_load(options, &http, err);
 
 	(void)argc, (void)argv;
-	rc = cli_open_store(cli, err);
+	if (rc == RC_OK)
+		rc = cli_open_store(cli, err);
 	if (rc == RC_OK)
 		rc = rpc_server_new(&server_options, &server, err);
-	if (rc != RC_OK)
-		return rc;
-	context = (struct store_rpc){ .services = cli->services,
-				      .allow_incomplete = options->allow_incomplete,
-				      .allow_list = !options->no_list };
-	rc = serve(cli, server, &context, options, err);
-	rpc_server_free(server);
-	store_rpc_release(&context);
+	if (rc == RC_OK) {
+		context = (struct store_rpc){ .services = cli->services,
+					      .allow_incomplete = options->allow_incomplete,
+					      .allow_list = !options->no_list };
+		rc = serve(cli, server, &context, &http, options, err);
+		rpc_server_free(server);
+		store_rpc_release(&context);
+	}
+	http_stop(&http);
 	return rc;
 }
 
@@ -139,5 +192,9 @@ const struct command command_daemon = {
 	.shared = CLI_STORE | CLI_UPSTREAM,
 	.options = option_table,
 	.options_size = sizeof(struct options),
+#ifdef CASTOR_WITH_HTTP
+	.group = cache_options,
+	.group_offset = offsetof(struct options, cache),
+#endif
 	.run = run,
 };

@@ -24,16 +24,30 @@ static enum rc listen_systemd(const struct listener *listener, struct err *err)
 	return RC_OK;
 }
 
+enum rc listen_at(const struct listener *listener, const char *address, struct err *err)
+{
+	size_t len = strlen(address);
+	int port = 0;
+	enum rc rc = listener->address(listener->server, address, &port, err);
+
+	if (rc != RC_OK)
+		return rc;
+	if (port > 0 && len > 2 && strcmp(address + len - 2, ":0") == 0)
+		log_info("listening on %.*s:%d", (int)len - 2, address, port);
+	else
+		log_info("listening on %s", address);
+	return RC_OK;
+}
+
 enum rc listen_everywhere(const struct listener *listener, const struct cli_list *addresses,
 			  const char *default_address, struct err *err)
 {
 	if (addresses->count == 0)
-		return listener->address(listener->server, default_address, err);
+		return listen_at(listener, default_address, err);
 	for (size_t i = 0; i < addresses->count; i++) {
 		const char *address = addresses->values[i];
-		enum rc rc = strcmp(address, "sd-listen") == 0
-				     ? listen_systemd(listener, err)
-				     : listener->address(listener->server, address, err);
+		enum rc rc = strcmp(address, "sd-listen") == 0 ? listen_systemd(listener, err)
+							       : listen_at(listener, address, err);
 
 		if (rc != RC_OK)
 			return rc;
@@ -41,16 +55,11 @@ enum rc listen_everywhere(const struct listener *listener, const struct cli_list
 	return RC_OK;
 }
 
-void serve_until_signal(struct cli *cli, const struct cli_list *addresses,
-			const char *default_address)
+void serve_until_signal(struct cli *cli)
 {
 	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
 
 	sd_notify(0, "READY=1");
-	if (addresses->count == 0)
-		log_info("serving on %s", default_address);
-	for (size_t i = 0; i < addresses->count; i++)
-		log_info("serving on %s", addresses->values[i]);
 	while (poll(&wait, 1, -1) < 1)
 		;
 	sd_notify(0, "STOPPING=1");

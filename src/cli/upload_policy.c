@@ -48,9 +48,9 @@ static enum rc load_token(const struct upload_wish *wish, struct upload_policy *
 
 static enum rc load_keys(const struct upload_wish *wish, struct upload_policy *out, struct err *err)
 {
-	for (size_t i = 0; i < wish->required->count; i++) {
-		enum rc rc = public_keys_parse(view_of_string(wish->required->values[i]),
-					       &out->keys, &out->key_count, err);
+	for (size_t i = 0; i < wish->required.count; i++) {
+		enum rc rc = public_keys_parse(view_of_string(wish->required.values[i]), &out->keys,
+					       &out->key_count, err);
 
 		if (rc != RC_OK)
 			return err_context(err, rc, "--require-signature");
@@ -80,7 +80,7 @@ enum rc upload_policy_load(const struct upload_wish *wish, struct upload_policy 
 
 	*out = (struct upload_policy){ 0 };
 	if (!wish->allow) {
-		if (wish->token_file || wish->required->count > 0)
+		if (wish->token_file || wish->required.count > 0)
 			return err_set(err, RC_INVALID,
 				       "what is said of uploads needs "
 				       "--allow-upload");

@@ -10,8 +10,8 @@
 struct upload_wish {
 	bool allow;
 	const char *token, *token_file;
-	const struct cli_list *required; /* public keys */
-	const char *sign_key;            /* a file */
+	struct cli_list required; /* public keys */
+	const char *sign_key;     /* a file */
 };
 
 struct upload_policy {

@@ -82,6 +82,18 @@ as_nobody() {
 	setpriv --reuid=65534 --regid=65534 --clear-groups -- "$@"
 }
 
+# address_of PID LOG: where that castor listens, as its log says once it does (started with CASTOR_LOG=info
+# and the port 0).
+address_of() {
+	local try
+	for try in $(seq 200); do
+		sed -n 's/.*listening on \(.*:[0-9][0-9]*\)$/\1/p' "$2" | head -n 1 | grep . && return
+		kill -0 "$1" 2>/dev/null || break
+		sleep 0.05
+	done
+	fail "no server: $(cat "$2")"
+}
+
 # The golden tree, made anew: its digests and store path are known (tests/golden/README.md).
 golden_tree() {
 	"$CASTOR_GOLDEN/make-vectors-tree" "$1/vectors"
