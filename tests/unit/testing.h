@@ -163,6 +163,13 @@ static inline void testing_fill(struct testing_random *random, void *out, size_t
 	}
 }
 
+static inline void testing_fill_seeded(uint64_t seed, void *out, size_t len)
+{
+	struct testing_random random = testing_random_of(seed);
+
+	testing_fill(&random, out, len);
+}
+
 /* Appends the bytes that hexadecimal digits stand for; fails the test where they are none. */
 static inline void testing_unhex(const char *digits, struct buf *out)
 {

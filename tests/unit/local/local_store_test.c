@@ -5,7 +5,7 @@ static void test_blobs(void **state)
 {
 	static const size_t sizes[] = { 1,      100,    4096,    65536,         131072,
 					131073, 262144, 1 << 20, (1 << 20) + 1, 5 << 20 };
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_store *store = fixture_open(dir);
 	struct blob_service *blobs = blob_local_new(store);
 	struct digest digests[ARRAY_LEN(sizes)];
@@ -30,12 +30,11 @@ static void test_blobs(void **state)
 	}
 	blob_service_unref(blobs);
 	local_store_unref(store);
-	fixture_remove(dir);
 }
 
 static void test_path_infos(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_store *store = fixture_open(dir);
 	struct path_info_service *infos = path_info_local_new(store);
 	struct err err = ERR_INIT;
@@ -75,12 +74,11 @@ static void test_path_infos(void **state)
 	path_info_iter_free(iter);
 	path_info_service_unref(infos);
 	local_store_unref(store);
-	fixture_remove(dir);
 }
 
 static void test_nar_facts(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_store *store = fixture_open(dir);
 	struct nar_facts_store *facts = nar_facts_local_new(store);
 	struct node node = { .kind = NODE_FILE, .size = 3, .digest = digest_empty };
@@ -102,12 +100,11 @@ static void test_nar_facts(void **state)
 	assert_memory_equal(&in, &out, sizeof(in));
 	nar_facts_store_unref(facts);
 	local_store_unref(store);
-	fixture_remove(dir);
 }
 
 static void test_same_object(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	AUTO_FREE char *other = mem_printf("%s/../%s", dir, strrchr(dir, '/') + 1);
 	struct local_store *a = fixture_open(dir), *b = fixture_open(other);
 
@@ -115,7 +112,6 @@ static void test_same_object(void **state)
 	assert_ptr_equal(a, b);
 	local_store_unref(a);
 	local_store_unref(b);
-	fixture_remove(dir);
 }
 
 int main(void)

@@ -20,7 +20,7 @@ static struct view blob_of(unsigned writer, unsigned i, uint8_t *space, size_t m
 	uint64_t seed = i < SHARED ? i : (uint64_t)writer * 100000 + i;
 	size_t len = 1 + (size_t)((seed * 7919) % max);
 
-	fill_random(space, len, seed);
+	testing_fill_seeded(seed, space, len);
 	return view_of(space, len);
 }
 
@@ -139,7 +139,7 @@ static struct digest winner(const char *dir)
 static void test_writers(void **state)
 {
 	enum { WRITERS = 3 };
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_store *store = fixture_open(dir);
 	struct blob_service *blobs = blob_local_new(store);
 	struct path_info_service *infos = path_info_local_new(store);
@@ -167,12 +167,11 @@ static void test_writers(void **state)
 	assert_int_equal(stats.chunks, SHARED + WRITERS * (BLOBS - SHARED));
 	struct digest after = winner(dir);
 	assert_true(digest_equal(&before, &after));
-	fixture_remove(dir);
 }
 
 static void test_packs_are_taken_over(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_rebuild_stats stats;
 	struct err err = ERR_INIT;
 
@@ -183,12 +182,11 @@ static void test_packs_are_taken_over(void **state)
 	assert_ok(local_store_rebuild_index(dir, &op_none, &stats, &err), &err);
 	assert_int_equal(stats.packs, 2);
 	assert_int_equal(stats.chunks, SHARED + 3 * (BLOBS - SHARED));
-	fixture_remove(dir);
 }
 
 static void test_killed(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	uint8_t space[200000];
 	struct local_rebuild_stats stats;
 	struct err err = ERR_INIT;
@@ -231,7 +229,6 @@ static void test_killed(void **state)
 	}
 	/* Each took over what the one before had begun. */
 	assert_int_equal(stats.packs, 2);
-	fixture_remove(dir);
 }
 
 int main(int argc, char **argv)

@@ -126,7 +126,7 @@ static void fill(const char *dir, const struct local_policy *policy, unsigned tr
 
 static void check_equal(const struct local_policy *policy)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	AUTO_FREE char *index = mem_printf("%s/index.mdb", dir);
 	struct buf before = BUF_INIT, after = BUF_INIT;
 	struct local_rebuild_stats stats;
@@ -153,7 +153,6 @@ static void check_equal(const struct local_policy *policy)
 	assert_int_equal(stats.path_infos, 6);
 	buf_release(&before);
 	buf_release(&after);
-	fixture_remove(dir);
 }
 
 static void test_equal(void **state)
@@ -230,7 +229,7 @@ static void append(const char *path, const void *bytes, size_t len)
 /* What lies behind the last commit: half a record, a whole one, garbage. */
 static void test_tail(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct buf before = BUF_INIT, after = BUF_INIT;
 	struct local_rebuild_stats stats;
 
@@ -247,7 +246,7 @@ static void test_tail(void **state)
 		size_t got = fread(bytes, 1, sizeof(bytes), file);
 		fclose(file);
 		append(path, bytes, got);
-		fill_random(bytes, sizeof(bytes), 5);
+		testing_fill_seeded(5, bytes, sizeof(bytes));
 		append(path, bytes, sizeof(bytes));
 	}
 	rebuild(dir, &stats);
@@ -263,13 +262,12 @@ static void test_tail(void **state)
 	assert_int_equal(stats.damaged_records, 0);
 	buf_release(&before);
 	buf_release(&after);
-	fixture_remove(dir);
 }
 
 /* A flipped byte in any place of a pack costs at most what lies there. */
 static void test_damage(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_rebuild_stats stats;
 
 	(void)state;
@@ -298,13 +296,12 @@ static void test_damage(void **state)
 	}
 	rebuild(dir, &stats);
 	assert_int_equal(stats.path_infos, 3);
-	fixture_remove(dir);
 }
 
 /* A lost pack: path infos that need it are dropped, others stay. */
 static void test_lost_pack(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_rebuild_stats stats;
 
 	(void)state;
@@ -316,13 +313,12 @@ static void test_lost_pack(void **state)
 	assert_int_equal(stats.dropped_path_infos, 3);
 	assert_int_equal(stats.blobs, 0);
 	assert_int_equal(stats.directories, 6);
-	fixture_remove(dir);
 }
 
 /* Of two path infos of one path the later wins; if it is not whole, the earlier does. */
 static void test_replaced(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_store *store = fixture_open(dir);
 	struct blob_service *blobs = blob_local_new(store);
 	struct path_info_service *infos = path_info_local_new(store);
@@ -355,12 +351,11 @@ static void test_replaced(void **state)
 	path_info_release(&info);
 	path_info_service_unref(infos);
 	local_store_unref(store);
-	fixture_remove(dir);
 }
 
 static void test_busy(void **state)
 {
-	char *dir = fixture_dir();
+	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_store *store = fixture_open(dir);
 	struct local_rebuild_stats stats;
 	struct err err = ERR_INIT;
@@ -369,7 +364,6 @@ static void test_busy(void **state)
 	assert_int_equal(local_store_rebuild_index(dir, &op_none, &stats, &err), RC_BUSY);
 	local_store_unref(store);
 	rebuild(dir, &stats);
-	fixture_remove(dir);
 }
 
 int main(void)

@@ -1,18 +1,8 @@
-/* A store in a directory of its own, and ways to fill it. */
+/* A store, and ways to fill it. */
 #ifndef CASTOR_TESTS_UNIT_LOCAL_STORE_FIXTURE_H
 #define CASTOR_TESTS_UNIT_LOCAL_STORE_FIXTURE_H
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "unit/testing.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -23,54 +13,17 @@
 #include "service/directory/local.h"
 #include "service/path_info/local.h"
 
-#define assert_ok(call, err)                                                                       \
-	do {                                                                                       \
-		enum rc outcome = (call);                                                          \
-		if (outcome != RC_OK)                                                              \
-			fail_msg("%s: %s", rc_name(outcome), (err)->message);                      \
-	} while (0)
-
-/* Repeatable bytes: the same for the same seed. */
-static inline void fill_random(uint8_t *out, size_t len, uint64_t seed)
-{
-	uint64_t x = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
-
-	for (size_t i = 0; i < len; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		out[i] = (uint8_t)(x >> 32);
-	}
-}
-
 /* Half random, half text that shrinks. */
 static inline uint8_t *make_bytes(size_t len, uint64_t seed)
 {
 	uint8_t *out = malloc(len + 1);
 
-	fill_random(out, len, seed);
+	testing_fill_seeded(seed, out, len);
 	for (size_t i = 0; i < len; i++) {
 		if ((i / 512) % 2)
 			out[i] = (uint8_t)("store"[i % 5] + (int)((i / 977 + seed) % 3));
 	}
 	return out;
-}
-
-static inline char *fixture_dir(void)
-{
-	char *path =
-		mem_printf("%s/castor-local-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-
-	assert_non_null(mkdtemp(path));
-	return path;
-}
-
-static inline void fixture_remove(char *dir)
-{
-	AUTO_FREE char *command = mem_printf("rm -rf '%s'", dir);
-
-	assert_int_equal(system(command), 0);
-	free(dir);
 }
 
 static inline struct local_store *fixture_open(const char *dir)
@@ -130,7 +83,7 @@ static inline void fixture_info(struct path_info *out, const struct digest *blob
 				uint64_t seed)
 {
 	memset(out, 0, sizeof(*out));
-	fill_random(out->path.hash, STORE_PATH_HASH_SIZE, seed);
+	testing_fill_seeded(seed, out->path.hash, STORE_PATH_HASH_SIZE);
 	snprintf(out->path.name, sizeof(out->path.name), "thing-%u", (unsigned)seed);
 	char base[STORE_PATH_BASENAME_MAX + 1];
 	store_path_basename(&out->path, base);

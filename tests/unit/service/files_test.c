@@ -1,51 +1,32 @@
 /* What blob/files.c leaves on disk, and what it makes of what others left there. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
+#include "unit/testing.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/file.h"
 #include "base/mem.h"
 #include "service/blob/files.h"
 
 static struct err err;
-static char dir[64];
+static char *dir;
 static struct blob_service *blobs;
 
 static int set_up(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/castor-files-XXXXXX");
-	if (!mkdtemp(dir))
-		return -1;
+	dir = testing_dir();
 	return blob_files_open(dir, &blobs, &err) == RC_OK ? 0 : -1;
-}
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
 }
 
 static int tear_down(void **state)
 {
 	(void)state;
 	blob_service_unref(blobs);
-	return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	testing_dir_cleanup(&dir);
+	return 0;
 }
 
 static struct digest put(const void *bytes, size_t len)

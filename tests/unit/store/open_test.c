@@ -1,42 +1,26 @@
 /* Addresses: which is chosen, and what each opens. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "unit/testing.h"
 
-#include <cmocka.h>
-
-#include <ftw.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "base/compiler.h"
 #include "store/open.h"
 
-static char dir[] = "/tmp/castor-open-XXXXXX";
+static char *dir;
 static struct err err;
 
 static int make_dir(void **state)
 {
 	(void)state;
-	return mkdtemp(dir) ? 0 : -1;
-}
-
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *ftw)
-{
-	(void)st;
-	(void)kind;
-	(void)ftw;
-	return remove(path);
+	dir = testing_dir();
+	return 0;
 }
 
 static int remove_dir(void **state)
 {
 	(void)state;
-	return nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	testing_dir_cleanup(&dir);
+	return 0;
 }
 
 static int clear_environment(void **state)

@@ -156,7 +156,7 @@ static void wrong_sizes_are_named(void **state)
 
 	(void)state;
 	sample_init(&sample);
-	sample_bytes(bytes, 3 << 20, 1);
+	testing_fill_seeded(1, bytes, 3 << 20);
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		struct node file = sample_file(&sample, "f", view_of(bytes, sizes[i]), false);
 

@@ -93,7 +93,7 @@ static void roots_of_every_kind(void **state)
 
 	(void)state;
 	sample_init(&sample);
-	sample_bytes(bytes, 5 << 20, 3);
+	testing_fill_seeded(3, bytes, 5 << 20);
 	for (int kind = 0; kind < 5; kind++) {
 		static const size_t sizes[] = { 0, 1 << 20, 5 << 20 };
 		AUTO_BUF nar = BUF_INIT;

@@ -91,19 +91,6 @@ static inline struct node sample_directory(struct sample *sample, const char *na
 			      .size = directory_size(dir) };
 }
 
-/* Bytes that look like nothing, the same for the same seed. */
-static inline void sample_bytes(uint8_t *out, size_t len, uint64_t seed)
-{
-	uint64_t x = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
-
-	for (size_t i = 0; i < len; i++) {
-		x ^= x << 13;
-		x ^= x >> 7;
-		x ^= x << 17;
-		out[i] = (uint8_t)(x >> 24);
-	}
-}
-
 /* A tree of that many levels: directories named "d" and a file in the innermost. */
 static inline struct node sample_nest(struct sample *sample, size_t depth)
 {

@@ -18,7 +18,7 @@ static inline unsigned sample_draw(struct sample_generator *generator, unsigned 
 	uint8_t bytes[8];
 	uint64_t number;
 
-	sample_bytes(bytes, sizeof(bytes), generator->seed++);
+	testing_fill_seeded(generator->seed++, bytes, sizeof(bytes));
 	memcpy(&number, bytes, sizeof(number));
 	return (unsigned)(number % below);
 }
@@ -33,7 +33,7 @@ static inline struct node sample_generate_file(struct sample_generator *generato
 	bool executable = sample_draw(generator, 2);
 
 	generator->files++;
-	sample_bytes(bytes, size, generator->seed++);
+	testing_fill_seeded(generator->seed++, bytes, size);
 	nar_file_begin(generator->nar, executable, size);
 	buf_append(generator->nar, bytes, size);
 	nar_file_end(generator->nar, size);

@@ -93,7 +93,7 @@ static void makes_everything(void **state)
 	long_name[NODE_NAME_MAX] = '\0';
 	memset(long_target, 't', NODE_TARGET_MAX);
 	long_target[NODE_TARGET_MAX] = '\0';
-	sample_bytes(bytes, 3 << 20, 1);
+	testing_fill_seeded(1, bytes, 3 << 20);
 	inner = sample_file(sample, "\xff\n name", view_of_string("odd"), true);
 	nodes[0] = sample_directory(sample, "dir", &inner, 1);
 	nodes[1] = sample_directory(sample, "empty", NULL, 0);
@@ -231,7 +231,7 @@ static struct node make_tree(struct sample *sample)
 		for (size_t j = 0; j < 5; j++) {
 			AUTO_FREE uint8_t *bytes = mem_alloc(200000);
 
-			sample_bytes(bytes, 200000, i * 5 + j);
+			testing_fill_seeded(i * 5 + j, bytes, 200000);
 			snprintf(names[i][j], sizeof(names[i][j]), "f%zu", j);
 			nodes[j] = sample_file(sample, names[i][j],
 					       view_of(bytes, 200000 >> (2 * j)), j == 2);
