@@ -144,28 +144,50 @@ static enum rc reserve_map(struct local_index *index, int flags, mode_t mode, st
 	return index_error(index, rc, err);
 }
 
-/* Before LMDB sees the file: it would make a new one in place of an empty one. */
-static enum rc check_exists(const struct local_index *index, struct err *err)
+static enum rc damaged(const struct local_index *index, enum rc rc, struct err *err)
 {
-	const char *what = "is empty";
-	struct stat st;
-
-	if (stat(index->path, &st) == 0) {
-		if (st.st_size > 0)
-			return RC_OK;
-	} else if (errno == ENOENT) {
-		what = "is missing";
-	} else {
-		return err_errno(err, errno, "index %s", index->path);
-	}
-	return err_set(err, RC_CORRUPT, "index %s %s; `castor index rebuild` makes it anew",
-		       index->path, what);
+	return err_context(err, rc, "index %s is damaged; `castor index rebuild` makes it anew",
+			   index->path);
 }
 
 static enum rc truncated(const struct local_index *index, struct err *err)
 {
 	return err_set(err, RC_CORRUPT,
 		       "index %s is cut short; `castor index rebuild` makes it anew", index->path);
+}
+
+static enum rc read_exact(void *context, uint64_t offset, void *out, size_t len, struct err *err)
+{
+	size_t got;
+	enum rc rc = file_pread_full(*(const int *)context, out, len, offset, &got, "index", err);
+
+	return rc == RC_OK && got < len ? err_set(err, RC_CORRUPT, "it is cut short") : rc;
+}
+
+/* Before LMDB sees the file: it would make a new one in place of an empty one, and map as much memory
+ * as one says that it is long. */
+static enum rc check_start(const struct local_index *index, struct err *err)
+{
+	AUTO_FD int fd = open(index->path, O_RDONLY | O_CLOEXEC);
+	uint32_t page_size;
+	uint64_t pages;
+	struct stat st;
+
+	if (fd < 0 && errno == ENOENT)
+		return err_set(err, RC_CORRUPT,
+			       "index %s is missing; `castor index rebuild` makes it anew",
+			       index->path);
+	if (fd < 0)
+		return index_error(index, errno, err);
+	enum rc rc = local_index_check_start(read_exact, &fd, &pages, &page_size, err);
+	if (rc != RC_OK)
+		return rc == RC_CORRUPT ? damaged(index, rc, err) : rc;
+	/* After the pages were read: others make it longer meanwhile. */
+	if (fstat(fd, &st) != 0)
+		return err_errno(err, errno, "index %s", index->path);
+	if ((uint64_t)st.st_size / page_size + MISSING_PAGES_MAX < pages)
+		return truncated(index, err);
+	return RC_OK;
 }
 
 /* Reading past the end of the file through the map would be a SIGBUS. */
@@ -200,14 +222,6 @@ static enum rc check_length(struct local_index *index, struct err *err)
 	return out;
 }
 
-static enum rc read_exact(void *context, uint64_t offset, void *out, size_t len, struct err *err)
-{
-	size_t got;
-	enum rc rc = file_pread_full(*(const int *)context, out, len, offset, &got, "index", err);
-
-	return rc == RC_OK && got < len ? err_set(err, RC_CORRUPT, "it is cut short") : rc;
-}
-
 /* Every page, where that takes no time to speak of; LMDB itself would crash on damage. The pages
  * are in memory then, which the first lookups thank for. */
 static enum rc check_pages(struct local_index *index, struct err *err)
@@ -231,10 +245,7 @@ static enum rc check_pages(struct local_index *index, struct err *err)
 	/* Its meta page was written over meanwhile: others use it, and it works for them. */
 	if (out == RC_NOT_FOUND)
 		return RC_OK;
-	if (out != RC_CORRUPT)
-		return out;
-	return err_context(err, out, "index %s is damaged; `castor index rebuild` makes it anew",
-			   index->path);
+	return out == RC_CORRUPT ? damaged(index, out, err) : out;
 }
 
 /* Makes those from `made` on, where they are not there. */
@@ -290,7 +301,7 @@ enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t fi
 	index->building = mode == LOCAL_INDEX_BUILD;
 	pthread_rwlock_init(&index->remap, NULL);
 	pthread_mutex_init(&index->pool_lock, NULL);
-	enum rc rc = create ? RC_OK : check_exists(index, err);
+	enum rc rc = create ? RC_OK : check_start(index, err);
 	if (rc == RC_OK)
 		rc = reserve_map(index, flags, file_mode, err);
 	if (rc == RC_OK && create)

@@ -32,6 +32,11 @@ enum {
 	FLAG_OVERFLOW = 4,
 	FLAG_META = 8,
 
+	/* Of a tree: how its keys are ordered. That of the free list has those of the environment, too. */
+	KEYS_MASK = 0x7f,
+	KEYS_BYTES = 0,
+	KEYS_NUMBERS = 8,
+
 	NODE_BIG = 1,
 	NODE_SUB = 2,
 };
@@ -336,7 +341,7 @@ static enum rc check_free(struct check *check, uint64_t page, const struct node 
 
 /* ---- Meta pages ---- */
 
-/* False: this one is not valid. */
+/* False: it is none. */
 static bool read_meta(local_index_reader *reader, void *context, uint64_t offset, struct meta *out)
 {
 	uint8_t bytes[PAGE_HEADER + META_SIZE] = { 0 };
@@ -358,29 +363,55 @@ static bool read_meta(local_index_reader *reader, void *context, uint64_t offset
 	cursor_u64le(&cursor, &out->last_page);
 	cursor_u64le(&cursor, &out->txnid);
 	return !cursor.failed && (flags & FLAG_META) && magic == META_MAGIC && version == 1 &&
+	       (out->free.flags & KEYS_MASK) == KEYS_NUMBERS && out->main.flags == KEYS_BYTES &&
 	       out->page_size >= PAGE_LEAST && out->page_size <= PAGE_MOST &&
 	       (out->page_size & (out->page_size - 1)) == 0;
+}
+
+/* LMDB trusts both, and finds that of a transaction by whether its number is odd. In a new file
+ * both are of none. */
+static enum rc read_metas(local_index_reader *reader, void *context, struct meta out[2],
+			  struct err *err)
+{
+	if (!read_meta(reader, context, 0, &out[0]) ||
+	    !read_meta(reader, context, out[0].page_size, &out[1]))
+		return err_set(err, RC_CORRUPT, "it does not begin as an index does");
+	for (uint64_t i = 0; i < 2; i++) {
+		if (out[i].page_size != out[0].page_size || out[i].last_page == UINT64_MAX ||
+		    (out[i].txnid != 0 && out[i].txnid % 2 != i))
+			return err_set(err, RC_CORRUPT, "its page %ju contradicts itself",
+				       (uintmax_t)i);
+	}
+	return RC_OK;
+}
+
+static const struct meta *newest(const struct meta metas[2])
+{
+	return metas[1].txnid > metas[0].txnid ? &metas[1] : &metas[0];
 }
 
 static enum rc find_meta(local_index_reader *reader, void *context, uint64_t txnid,
 			 struct meta *out, struct err *err)
 {
 	struct meta metas[2];
-	bool good[2];
+	enum rc rc = read_metas(reader, context, metas, err);
 
-	good[0] = read_meta(reader, context, 0, &metas[0]);
-	if (!good[0])
-		return err_set(err, RC_CORRUPT, "its first page is not that of an index");
-	good[1] = read_meta(reader, context, metas[0].page_size, &metas[1]);
-	for (int i = 0; i < 2; i++) {
-		if (txnid != 0 && good[i] && metas[i].txnid == txnid) {
-			*out = metas[i];
-			return RC_OK;
-		}
-	}
-	if (txnid != 0)
-		return RC_NOT_FOUND;
-	*out = good[1] && metas[1].txnid > metas[0].txnid ? metas[1] : metas[0];
+	if (rc != RC_OK)
+		return rc;
+	*out = txnid != 0 ? metas[txnid % 2] : *newest(metas);
+	return txnid == 0 || out->txnid == txnid ? RC_OK : RC_NOT_FOUND;
+}
+
+enum rc local_index_check_start(local_index_reader *reader, void *context, uint64_t *pages,
+				uint32_t *page_size, struct err *err)
+{
+	struct meta metas[2];
+	enum rc rc = read_metas(reader, context, metas, err);
+
+	if (rc != RC_OK)
+		return rc;
+	*pages = newest(metas)->last_page + 1;
+	*page_size = metas[0].page_size;
 	return RC_OK;
 }
 
@@ -399,7 +430,7 @@ enum rc local_index_check(local_index_reader *reader, void *context, uint64_t fi
 		.pages = meta.last_page + 1,
 		.err = err,
 	};
-	if (meta.last_page == UINT64_MAX || file_size / meta.page_size < check.pages)
+	if (file_size / meta.page_size < check.pages)
 		return err_set(err, RC_CORRUPT, "it is cut short");
 	check.used = mem_try_alloc((size_t)(check.pages / 8 + 1));
 	if (!check.used)

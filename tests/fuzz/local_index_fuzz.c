@@ -85,5 +85,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	check_others(file);
 	enum rc rc = local_index_check(read_view, &file, len, 0, &err);
 	FUZZ_CHECK(rc == RC_OK || (rc == RC_CORRUPT && err.message[0]));
+	if (rc == RC_OK) {
+		uint64_t pages = 0;
+		uint32_t page_size = 1;
+
+		FUZZ_CHECK(local_index_check_start(read_view, &file, &pages, &page_size, &err) ==
+			   RC_OK);
+		FUZZ_CHECK(pages > 0 && pages <= len / page_size);
+	}
 	return 0;
 }

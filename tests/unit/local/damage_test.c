@@ -193,6 +193,50 @@ static void test_index(void **state)
 	}
 }
 
+static void change_word(struct testing_random *random, const char *path, off_t at, unsigned kind)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	uint64_t word;
+
+	assert_int_equal(pread(fd, &word, sizeof(word), at), sizeof(word));
+	if (kind == 0)
+		word = word ? 0 : UINT64_MAX;
+	else if (kind == 1)
+		word = testing_next(random);
+	else if (kind == 2)
+		word ^= UINT64_C(1) << testing_below(random, 64);
+	else
+		word += 1 + testing_below(random, 3);
+	assert_int_equal(pwrite(fd, &word, sizeof(word), at), sizeof(word));
+	close(fd);
+}
+
+/* What LMDB reads first, and trusts: each word of both meta pages. */
+static void test_index_start(void **state)
+{
+	enum { PAGE = 4096, WORDS = 21, KINDS = 4 };
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	AUTO_TESTING_DIR char *copy = mem_printf("%s.copy", dir);
+	AUTO_FREE char *index = mem_printf("%s/index.mdb", copy);
+	struct testing_random random = testing_random_from_env();
+	unsigned refused = 0;
+
+	(void)state;
+	fill(dir, NULL);
+	for (unsigned i = 0; i < 2 * WORDS * KINDS; i++) {
+		off_t at = PAGE * (i / KINDS / WORDS) + 8 * (i / KINDS % WORDS);
+
+		copy_index(dir, copy);
+		change_word(&random, index, at, i % KINDS);
+		int end = read_elsewhere(copy);
+		if (end == READ_WRONG)
+			fail_msg("kind %u at %jd", i % KINDS, (intmax_t)at);
+		refused += end == READ_REFUSED;
+	}
+	print_message("%u of %d refused\n", refused, 2 * WORDS * KINDS);
+	assert_true(refused >= 20);
+}
+
 /* ---- Packs and raw files ---- */
 
 /* Every blob: right, or RC_CORRUPT with its digest. Returns how many were damaged. */
@@ -457,15 +501,11 @@ static void test_policies(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_index),
-		cmocka_unit_test(test_packs),
-		cmocka_unit_test(test_packs_not_compressed),
-		cmocka_unit_test(test_raw_file),
-		cmocka_unit_test(test_versions),
-		cmocka_unit_test(test_no_store),
-		cmocka_unit_test(test_policies),
-		cmocka_unit_test(test_wishes),
-		cmocka_unit_test(test_no_scratch),
+		cmocka_unit_test(test_index),    cmocka_unit_test(test_index_start),
+		cmocka_unit_test(test_packs),    cmocka_unit_test(test_packs_not_compressed),
+		cmocka_unit_test(test_raw_file), cmocka_unit_test(test_versions),
+		cmocka_unit_test(test_no_store), cmocka_unit_test(test_policies),
+		cmocka_unit_test(test_wishes),   cmocka_unit_test(test_no_scratch),
 	};
 
 	if (argc == 3)
