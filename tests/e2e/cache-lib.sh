@@ -56,6 +56,7 @@ hash_of() {
 # start_site DIR: serves it over HTTP; what was asked for is in $WORK/site.log.
 start_site() {
 	: >"$WORK/site.log"
+	: >"$WORK/site.out"
 	(cd "$1" && exec python3 -u -m http.server --protocol HTTP/1.1 --bind 127.0.0.1 0) \
 		>"$WORK/site.out" 2>"$WORK/site.log" </dev/null &
 	site=$!

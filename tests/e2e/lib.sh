@@ -83,11 +83,13 @@ as_nobody() {
 }
 
 # address_of PID LOG: where that castor listens, as its log says once it does (started with CASTOR_LOG=info
-# and the port 0).
+# and the port 0, and a LOG that was not there before).
 address_of() {
 	local try
 	for try in $(seq 200); do
-		sed -n 's/.*listening on \(.*:[0-9][0-9]*\)$/\1/p' "$2" | head -n 1 | grep . && return
+		if [ -f "$2" ] && sed -n 's/.*listening on \(.*:[0-9][0-9]*\)$/\1/p' "$2" | head -n 1 | grep .; then
+			return
+		fi
 		kill -0 "$1" 2>/dev/null || break
 		sleep 0.05
 	done
