@@ -181,6 +181,7 @@ bool tree_pipe_wait_dirs(struct tree_pipe *pipe, const struct tree_walk *walk)
 	if (tree_walk_open_dirs(walk) < pipe->descriptors_max)
 		return true;
 	pthread_mutex_lock(&pipe->lock);
+	start_stages(pipe);
 	while (!pipe->failed && tree_walk_open_dirs(walk) >= pipe->descriptors_max)
 		pthread_cond_wait(&pipe->fill_cond, &pipe->lock);
 	well = !pipe->failed;
@@ -351,7 +352,7 @@ static void *hash_main(void *arg)
 
 /* ---- All stages ---- */
 
-/* Called with the lock held, by the filling thread, or before it is there. */
+/* Called with the lock held, by the filling thread. */
 static void start_stages(struct tree_pipe *pipe)
 {
 	pthread_t *thread = pipe->threads;
@@ -381,6 +382,8 @@ static void *fill_main(void *arg)
 	pthread_mutex_unlock(&pipe->lock);
 	if (!alone)
 		return NULL;
+	if (pipe->source.loads)
+		load_main(pipe);
 	encode_main(pipe);
 	if (!pipe->source.bare)
 		hash_main(pipe);
@@ -492,12 +495,6 @@ void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_bat
 
 void tree_pipe_start(struct tree_pipe *pipe)
 {
-	/* What is to be loaded waits for a disk, however small the tree is. */
-	if (pipe->source.loads) {
-		pthread_mutex_lock(&pipe->lock);
-		start_stages(pipe);
-		pthread_mutex_unlock(&pipe->lock);
-	}
 	pipe->fill_thread = thread_start("import-fill", fill_main, pipe);
 	pipe->filling = true;
 }

@@ -13,8 +13,8 @@
  * only `fill` takes memory, and it does so in the order in which `collect` gives it back, so no
  * stage can wait for a later block: there is no deadlock.
  *
- * Where nothing is to be loaded, the threads of `hash` and `encode` start with the second block: a tree
- * that has none goes through its stages in the thread of `fill`.
+ * The threads of all stages but `fill` start with the second block: a tree that has none goes through
+ * them in the thread of `fill`.
  */
 #ifndef CASTOR_TRANSFER_TREE_PIPE_H
 #define CASTOR_TRANSFER_TREE_PIPE_H
