@@ -12,6 +12,9 @@ struct op {
 	int64_t deadline_ns;       /* CLOCK_MONOTONIC, nanoseconds; 0: none */
 	const atomic_bool *cancel; /* set by another thread; NULL: never */
 	uint64_t trace;            /* groups the log lines of one request; 0: none */
+	/* What is stored becomes durable with this one (local/shared_commit.h); NULL: before the
+	 * call returns. */
+	struct shared_commit *commit;
 };
 
 /* No deadline, cannot be cancelled. */

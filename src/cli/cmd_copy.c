@@ -175,29 +175,61 @@ static enum rc list_name(const struct options *options, int argc, char **argv, c
 				       "--from");
 }
 
+/* there[i]: the store had that path before. */
+static enum rc tell(struct copying *copying, struct shared_commit *commit,
+		    const struct path_info *infos, const bool *there, size_t count, struct err *err)
+{
+	/* What is stored is told of after an interrupt, too. */
+	enum rc rc = shared_commit_wait(commit, &op_none, err);
+
+	for (size_t i = 0; rc == RC_OK && i < count; i++)
+		rc = print_path(copying, &infos[i], there[i], err);
+	return rc;
+}
+
+static enum rc ingest_all(struct copying *copying, const struct options *options,
+			  const struct closure_file *file, struct err *err)
+{
+	struct shared_commit *commit AUTO_SHARED_COMMIT = services_shared_commit(copying->to);
+	struct import_options how = { .progress = progress_draw,
+				      .progress_context = &copying->progress };
+	bool *there AUTO_FREE = mem_array(file->count + 1, sizeof(*there));
+	const char *root = options->root ? options->root : "";
+	struct op op = copying->cli->op;
+	struct import_progress stats;
+	size_t stored = 0, told = 0;
+	enum rc rc = RC_OK;
+
+	op.commit = commit;
+	while (rc == RC_OK && stored < file->count) {
+		rc = ingest_path(copying->to, &op, root, &file->infos[stored], &how, &there[stored],
+				 &stats, err);
+		if (rc != RC_OK)
+			break;
+		stored++;
+		if (stored < file->count && !shared_commit_due(commit))
+			continue;
+		rc = tell(copying, commit, file->infos + told, there + told, stored - told, err);
+		told = stored;
+	}
+	/* The failure is that of a path; those before it are there. */
+	if (told < stored)
+		(void)tell(copying, commit, file->infos + told, there + told, stored - told, NULL);
+	return rc;
+}
+
 static enum rc copy_from_disk(struct copying *copying, const struct options *options, int argc,
 			      char **argv, struct err *err)
 {
 	struct closure_file file CLEANUP(closure_file_release) = { 0 };
-	const struct op *op = &copying->cli->op;
-	struct import_options how = { .progress = progress_draw,
-				      .progress_context = &copying->progress };
-	struct import_progress stats;
 	const char *name;
-	bool there;
 	enum rc rc = list_name(options, argc, argv, &name, err);
 
 	if (rc == RC_OK)
 		rc = closure_file_read(name, true, &file, err);
 	if (rc == RC_OK)
-		rc = ingest_order(copying->to, op, file.infos, file.count, err);
-	for (size_t i = 0; rc == RC_OK && i < file.count; i++) {
-		rc = ingest_path(copying->to, op, options->root ? options->root : "",
-				 &file.infos[i], &how, &there, &stats, err);
-		if (rc == RC_OK)
-			rc = print_path(copying, &file.infos[i], there, err);
-	}
-	return rc;
+		rc = ingest_order(copying->to, &copying->cli->op, file.infos, file.count, err);
+	return rc == RC_OK ? ingest_all(copying, options, &file, err) : rc;
 }
 
 /* ---- */

@@ -1,4 +1,6 @@
 /* castor import: trees into the store. */
+#include <stdlib.h>
+
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "cli/progress.h"
@@ -61,13 +63,40 @@ static void append_result(const char *source, const struct path_info *info,
 	json_end_object(json);
 }
 
-/* Imports one path and prints it, or appends it to json. */
-static enum rc import_one(struct cli *cli, const struct import_args *args, const char *path,
-			  struct json *json, struct err *err)
+/* What is stored, but not yet told of. */
+struct stored {
+	const char *source;
+	struct path_info info;
+	struct import_progress stats;
+};
+
+struct importing {
+	struct cli *cli;
+	const struct import_args *args;
+	struct shared_commit *commit; /* NULL: each path by itself */
+	struct stored *stored;
+	size_t count, room;
+	struct json json;
+	enum rc rc; /* of what failed first */
+	struct err *err;
+};
+
+/* The others are imported all the same; the first failure is the outcome. */
+static void note_failure(struct importing *importing, enum rc rc, const struct err *err)
 {
-	struct path_info info AUTO_PATH_INFO = { .nar_size = 0 };
-	struct buf line CLEANUP(buf_release) = BUF_INIT;
-	struct import_progress stats = { .files = 0 };
+	if (importing->rc == RC_OK) {
+		importing->rc = rc;
+		*importing->err = *err;
+	} else {
+		cli_report(rc, err);
+	}
+}
+
+static enum rc import_one(struct importing *importing, const char *path, struct err *err)
+{
+	const struct import_args *args = importing->args;
+	struct cli *cli = importing->cli;
+	struct stored stored = { .source = path };
 	struct progress progress;
 	struct import_options how = {
 		.name = args->name,
@@ -77,23 +106,61 @@ static enum rc import_one(struct cli *cli, const struct import_args *args, const
 		.progress = progress_draw,
 		.progress_context = &progress,
 	};
+	struct op op = cli->op;
 	enum rc rc;
 
+	op.commit = importing->commit;
 	progress_start(&progress);
-	rc = tree_import(&cli->services, &cli->op, path, &how, &info, &stats, err);
+	rc = tree_import(&cli->services, &op, path, &how, &stored.info, &stored.stats, err);
 	if (rc != RC_OK) {
 		progress_clear(&progress);
 		return rc;
 	}
-	progress_finish(&progress, &stats);
-	if (cli->json) {
-		append_result(path, &info, &stats, json);
+	progress_finish(&progress, &stored.stats);
+	if (importing->count == importing->room) {
+		importing->room = importing->room ? 2 * importing->room : 16;
+		importing->stored =
+			mem_realloc_array(importing->stored, importing->room, sizeof(stored));
+	}
+	importing->stored[importing->count++] = stored;
+	return RC_OK;
+}
+
+static enum rc print_one(struct importing *importing, const struct stored *stored, struct err *err)
+{
+	struct buf line CLEANUP(buf_release) = BUF_INIT;
+
+	if (importing->cli->json) {
+		append_result(stored->source, &stored->info, &stored->stats, &importing->json);
 		return RC_OK;
 	}
-	show_store_path(&info.path, &line);
-	rc = cli_write_buf(cli, &line, err);
+	show_store_path(&stored->info.path, &line);
+	return cli_write_buf(importing->cli, &line, err);
+}
+
+/* Waits until all that was stored is durable, and prints it. */
+static enum rc tell(struct importing *importing)
+{
+	struct err err = ERR_INIT;
+	/* What is stored is told of after an interrupt, too. */
+	enum rc rc = shared_commit_wait(importing->commit, &op_none, &err);
+
+	if (rc != RC_OK) {
+		shared_commit_free(importing->commit);
+		importing->commit = services_shared_commit(&importing->cli->services);
+	}
+	for (size_t i = 0; i < importing->count; i++) {
+		if (rc == RC_OK)
+			rc = print_one(importing, &importing->stored[i], &err);
+		path_info_release(&importing->stored[i].info);
+	}
+	importing->count = 0;
 	/* Whoever reads along may use a path at once. */
-	return rc == RC_OK ? cli_flush(cli, err) : rc;
+	if (rc == RC_OK)
+		rc = cli_flush(importing->cli, &err);
+	if (rc != RC_OK)
+		note_failure(importing, rc, &err);
+	return rc;
 }
 
 /* What ends the command, not just one of its paths. */
@@ -102,42 +169,49 @@ static bool ends_all(const struct cli *cli, enum rc rc)
 	return rc == RC_CANCELLED || rc == RC_NO_SPACE || rc == RC_UNAVAILABLE || cli->stdout_gone;
 }
 
+static void import_all(struct importing *importing, int argc, char **argv)
+{
+	bool end = false;
+
+	for (int i = 0; i < argc && !end; i++) {
+		struct err err = ERR_INIT;
+		enum rc rc = import_one(importing, argv[i], &err);
+
+		if (rc != RC_OK)
+			note_failure(importing, rc, &err);
+		end = i == argc - 1 || ends_all(importing->cli, rc);
+		if (end || shared_commit_due(importing->commit))
+			end |= ends_all(importing->cli, tell(importing));
+	}
+}
+
 static enum rc run(struct cli *cli, const void *options_, int argc, char **argv, struct err *err)
 {
-	const struct import_args *args = options_;
 	struct buf text CLEANUP(buf_release) = BUF_INIT;
-	struct json json = { .out = &text };
-	enum rc rc, result = RC_OK;
+	struct importing importing = {
+		.cli = cli, .args = options_, .json = { .out = &text }, .err = err
+	};
+	enum rc rc;
 
-	if (args->name && argc > 1)
+	if (importing.args->name && argc > 1)
 		return err_set(err, RC_INVALID, "import: --name is for one path, not for %d", argc);
 	rc = cli_open_store(cli, err);
 	if (rc != RC_OK)
 		return rc;
-	json_begin_array(&json);
-	for (int i = 0; i < argc; i++) {
-		struct err one = ERR_INIT;
-
-		rc = import_one(cli, args, argv[i], &json, &one);
-		if (rc == RC_OK)
-			continue;
-		/* The others are imported all the same; the first failure is the outcome. */
-		if (result == RC_OK) {
-			result = rc;
-			*err = one;
-		} else {
-			cli_report(rc, &one);
-		}
-		if (ends_all(cli, rc))
-			break;
-	}
-	json_end_array(&json);
+	/* A path may refer to one before it, which is looked up then. */
+	if (!importing.args->references)
+		importing.commit = services_shared_commit(&cli->services);
+	json_begin_array(&importing.json);
+	import_all(&importing, argc, argv);
+	json_end_array(&importing.json);
 	buf_append_byte(&text, '\n');
+	shared_commit_free(importing.commit);
+	free(importing.stored);
 	if (cli->json) {
-		rc = cli_write_buf(cli, &text, result == RC_OK ? err : NULL);
-		result = result == RC_OK ? rc : result;
+		rc = cli_write_buf(cli, &text, importing.rc == RC_OK ? err : NULL);
+		importing.rc = importing.rc == RC_OK ? rc : importing.rc;
 	}
-	return result;
+	return importing.rc;
 }
 
 const struct command command_import = {

@@ -244,6 +244,16 @@ enum rc local_add_raw_file(struct local_store *store, struct local_hold *hold,
 enum rc local_wait(struct local_store *store, const struct op *op, struct local_hold *hold,
 		   struct err *err) MUST_USE;
 
+/* ---- Waiting alone or together (shared_commit.c) ---- */
+
+/* As local_wait, or the op's shared commit does that. */
+enum rc local_finish(struct local_store *store, const struct op *op, struct local_hold *hold,
+		     struct err *err) MUST_USE;
+/* Appends the record of a path info, and finishes. */
+enum rc local_put_path_info(struct local_store *store, const struct op *op,
+			    const uint8_t hash[STORE_PATH_HASH_SIZE], struct view message,
+			    struct err *err) MUST_USE;
+
 /* ---- Raw files (raw_file.c) ---- */
 
 enum rc local_raw_begin(struct local_store *store, struct local_raw_out **out,

@@ -271,6 +271,14 @@ void local_segment_entry(const struct local_segment *segment, uint32_t i, struct
 	segment_entry(segment->entries, i, digest, size);
 }
 
+struct digest local_path_info_key(const uint8_t hash[STORE_PATH_HASH_SIZE])
+{
+	struct digest key = { .bytes = { 0 } };
+
+	memcpy(key.bytes, hash, STORE_PATH_HASH_SIZE);
+	return key;
+}
+
 void local_nar_facts_encode(const struct local_nar_facts *facts, struct buf *out)
 {
 	buf_append_u64le(out, facts->nar_size);

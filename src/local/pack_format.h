@@ -16,6 +16,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "castore/digest.h"
+#include "nix/store_path.h"
 
 enum { LOCAL_PACK_VERSION = 1 };
 
@@ -119,6 +120,8 @@ struct local_nar_facts {
 	uint8_t nar_sha256[32];
 	struct view node; /* encoded, without its name */
 };
+/* The digest field of a path info's record: its hash, then zeros. */
+struct digest local_path_info_key(const uint8_t hash[STORE_PATH_HASH_SIZE]);
 void local_nar_facts_encode(const struct local_nar_facts *facts, struct buf *out);
 /* Borrows from payload. */
 enum rc local_nar_facts_decode(struct view payload, struct local_nar_facts *out,

@@ -27,3 +27,8 @@ void services_release(struct services *services)
 	scratch_store_unref(services->scratch);
 	*services = (struct services){ 0 };
 }
+
+struct shared_commit *services_shared_commit(const struct services *services)
+{
+	return services->local ? shared_commit_new(services->local) : NULL;
+}

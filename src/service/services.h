@@ -3,6 +3,7 @@
 #ifndef CASTOR_SERVICE_SERVICES_H
 #define CASTOR_SERVICE_SERVICES_H
 
+#include "local/shared_commit.h"
 #include "service/blob/blob_service.h"
 #include "service/directory/directory_service.h"
 #include "service/path_info/nar_facts.h"
@@ -16,10 +17,14 @@ struct services {
 	struct path_info_service *path_infos;
 	struct nar_facts_store *nar_facts;
 	struct scratch_store *scratch;
+	struct local_store *local; /* borrowed: that all of them are of, or NULL */
 };
 
 /* New references to all that there is. */
 struct services services_ref(const struct services *services);
 void services_release(struct services *services); /* unrefs all, clears */
+
+/* For calls on them, in the op; NULL where they are not of one store on this disk. */
+struct shared_commit *services_shared_commit(const struct services *services);
 
 #endif

@@ -107,6 +107,7 @@ static enum rc open_local(const struct url *url, const struct services *near, st
 	out->path_infos = path_info_local_new(store);
 	out->nar_facts = nar_facts_local_new(store);
 	out->scratch = scratch_local_new(store);
+	out->local = store;
 	local_store_unref(store);
 	return RC_OK;
 }
@@ -290,6 +291,10 @@ static enum rc open_kinds(const char *const addresses[KINDS], struct services op
 			return err_set(err, RC_INVALID, "%s keeps no %s; say where they are by %s",
 				       addresses[kind], kind_names[kind], kind_flags[kind]);
 		take_kind(&opened[first], (enum kind)kind, out);
+		if (kind == 0)
+			out->local = opened[first].local;
+		else if (out->local != opened[first].local)
+			out->local = NULL;
 	}
 	return RC_OK;
 }

@@ -75,6 +75,10 @@ enum rc nar_check_ca(const struct services *services, const struct op *op,
 	/* Of that one path_info_check_ca has said all. */
 	if (!info->has_ca || info->ca.kind == CA_NAR_SHA256)
 		return RC_OK;
+	/* It is read again: then it has to be there. */
+	rc = shared_commit_wait(op->commit, op, err);
+	if (rc != RC_OK)
+		return rc;
 	hash = EVP_MD_CTX_new();
 	if (!hash || EVP_DigestInit_ex(hash, algorithm_of(info->ca.kind), NULL) != 1)
 		rc = err_set(err, RC_UNSUPPORTED, "libcrypto lacks the content address's hash");

@@ -354,6 +354,25 @@ static enum rc import_tree(struct import *import, const char *name, struct path_
 	return rc;
 }
 
+/* All of a tree shares a commit, or the caller's. */
+static enum rc import_durably(struct import *import, const char *name, struct path_info *out,
+			      struct err *err)
+{
+	struct shared_commit *own AUTO_SHARED_COMMIT = NULL;
+	struct op op = *import->op;
+	enum rc rc;
+
+	if (!op.commit)
+		own = op.commit = services_shared_commit(import->services);
+	import->op = &op;
+	rc = import_tree(import, name, out, err);
+	if (rc == RC_OK)
+		rc = shared_commit_wait(own, &op, err);
+	if (rc != RC_OK && out)
+		path_info_release(out);
+	return rc;
+}
+
 static void import_begin(struct import *import, const struct services *services,
 			 const struct op *op, const char *path,
 			 const struct import_options *options, struct import_progress *stats)
@@ -386,7 +405,7 @@ enum rc tree_import(const struct services *services, const struct op *op, const 
 		return rc;
 	if (import.options->references)
 		import.references = reference_scan_new();
-	rc = import_tree(&import, name, out, err);
+	rc = import_durably(&import, name, out, err);
 	reference_scan_free(import.references);
 	if (rc == RC_OK && stats)
 		*stats = import.stats;
@@ -402,7 +421,7 @@ enum rc tree_import_as(const struct services *services, const struct op *op, con
 
 	import_begin(&import, services, op, path, options, stats);
 	import.as = as;
-	rc = import_tree(&import, NULL, NULL, err);
+	rc = import_durably(&import, NULL, NULL, err);
 	if (rc == RC_OK && stats)
 		*stats = import.stats;
 	return rc;

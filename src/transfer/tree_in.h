@@ -32,7 +32,8 @@ struct import_options {
 
 /*
  * Imports `path` with recursive SHA-256 content address, the store path that `nix-store --add`
- * gives, and publishes its path info; nothing is published unless all of it succeeded. Errors name
+ * gives, and publishes its path info; nothing is published unless all of it succeeded. It is durable
+ * then, or with the commit that the op names. Errors name
  * the file: RC_DENIED (unreadable), RC_UNSUPPORTED (a socket, device or fifo),
  * RC_FAILED_PRECONDITION (changed or vanished while it was read), RC_TOO_LARGE (deeper than
  * NODE_DEPTH_MAX), RC_INVALID (a name that no store path can have).

@@ -335,7 +335,7 @@ static enum rc local_commit(struct blob_batch *base, const struct op *op, struct
 {
 	struct local_batch *batch = batch_of(base);
 
-	return local_wait(batch->store, op, &batch->hold, err);
+	return local_finish(batch->store, op, &batch->hold, err);
 }
 
 static const struct blob_batch_ops batch_ops = {

@@ -163,7 +163,7 @@ static enum rc local_put_close(struct directory_put *base, const struct op *op,
 	struct local_put *put = CONTAINER_OF(base, struct local_put, base);
 
 	(void)root;
-	return local_wait(put->store, op, &put->hold, err);
+	return local_finish(put->store, op, &put->hold, err);
 }
 
 static const struct directory_put_ops put_ops = {

@@ -23,15 +23,6 @@ static void local_free(struct path_info_service *service)
 	free(CONTAINER_OF(service, struct local, base));
 }
 
-/* The digest field of a path info's record: its hash, then zeros. */
-static struct digest record_key(const uint8_t hash[STORE_PATH_HASH_SIZE])
-{
-	struct digest key = { .bytes = { 0 } };
-
-	memcpy(key.bytes, hash, STORE_PATH_HASH_SIZE);
-	return key;
-}
-
 static enum rc find(struct local_store *store, const uint8_t hash[STORE_PATH_HASH_SIZE],
 		    struct local_path_value *out, struct err *err)
 {
@@ -54,7 +45,7 @@ static enum rc read_record(struct local_store *store, const uint8_t hash[STORE_P
 			   const struct local_place *place, struct path_info *out, struct err *err)
 {
 	struct buf message CLEANUP(buf_release) = BUF_INIT;
-	struct digest key = record_key(hash);
+	struct digest key = local_path_info_key(hash);
 	enum rc rc =
 		local_packs_meta(store->packs, place, LOCAL_RECORD_PATH_INFO, &key, &message, err);
 
@@ -92,42 +83,14 @@ static enum rc local_get(struct path_info_service *service, const struct op *op,
 	return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
 }
 
-static enum rc put_once(struct local_store *store, const struct op *op, struct view message,
-			const uint8_t hash[STORE_PATH_HASH_SIZE], bool *outrun, struct err *err)
-{
-	struct digest key = record_key(hash);
-	struct local_hold hold = { .from = 0 };
-	struct local_flight *flight =
-		local_flight_new(LOCAL_TABLE_PATHS, hash, STORE_PATH_HASH_SIZE);
-
-	enum rc rc = local_record_make(store->codec, LOCAL_RECORD_PATH_INFO, &key, message,
-				       &flight->record, err);
-	local_flight_settle(&store->flights, flight,
-			    rc == RC_OK ? LOCAL_FLIGHT_READY : LOCAL_FLIGHT_FAILED);
-	if (rc == RC_OK)
-		rc = local_add(store, &hold, LOCAL_PACK_META, flight, err);
-	if (rc == RC_OK)
-		rc = local_wait(store, op, &hold, err);
-	*outrun = rc == RC_OK && flight->outrun;
-	local_flight_unref(&store->flights, flight);
-	return rc;
-}
-
 static enum rc local_put(struct path_info_service *service, const struct op *op,
 			 const struct path_info *info, struct path_info *stored, struct err *err)
 {
 	struct buf message CLEANUP(buf_release) = BUF_INIT;
-	bool outrun;
 	enum rc rc;
 
 	path_info_encode(info, &message);
-	/* The number of a record is given out before it is committed. Where another process
-	 * committed a higher one for the same path meanwhile, the record is written again: so the
-	 * order of the packs is the order of the index. */
-	do
-		rc = put_once(store_of(service), op, buf_view(&message), info->path.hash, &outrun,
-			      err);
-	while (rc == RC_OK && outrun);
+	rc = local_put_path_info(store_of(service), op, info->path.hash, buf_view(&message), err);
 	if (rc == RC_OK && stored)
 		path_info_copy(stored, info);
 	return rc;

@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "local/shared_commit.h"
+
 static const char *self;
 
 enum { BLOBS = 160, SHARED = 80 };
@@ -169,6 +171,41 @@ static void test_writers(void **state)
 	assert_true(digest_equal(&before, &after));
 }
 
+/* A path info whose commit is waited for last is the one that is there, in the index and in the packs. */
+static void test_outrun(void **state)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	struct local_store *store = fixture_open(dir);
+	struct blob_service *blobs = blob_local_new(store);
+	struct path_info_service *infos = path_info_local_new(store);
+	struct shared_commit *commit = shared_commit_new(store);
+	struct op op = { .commit = commit };
+	struct local_rebuild_stats stats;
+	struct err err = ERR_INIT;
+	struct path_info info;
+	struct digest ours;
+
+	(void)state;
+	assert_ok(blob_service_put(blobs, &op, view_of_string("ours"), &ours, &err), &err);
+	fixture_info(&info, &ours, 4, 1);
+	assert_ok(path_info_service_put(infos, &op, &info, NULL, &err), &err);
+	path_info_release(&info);
+	finish(start("write", dir, 1, -1));
+	struct digest theirs = winner(dir);
+	assert_false(digest_equal(&theirs, &ours));
+	assert_ok(shared_commit_wait(commit, &op_none, &err), &err);
+	shared_commit_free(commit);
+	path_info_service_unref(infos);
+	blob_service_unref(blobs);
+	local_store_unref(store);
+
+	struct digest found = winner(dir);
+	assert_true(digest_equal(&found, &ours));
+	assert_ok(local_store_rebuild_index(dir, &op_none, &stats, &err), &err);
+	found = winner(dir);
+	assert_true(digest_equal(&found, &ours));
+}
+
 static void test_packs_are_taken_over(void **state)
 {
 	AUTO_TESTING_DIR char *dir = testing_dir();
@@ -235,6 +272,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_writers),
+		cmocka_unit_test(test_outrun),
 		cmocka_unit_test(test_packs_are_taken_over),
 		cmocka_unit_test(test_killed),
 	};
