@@ -24,22 +24,39 @@ void nar_plain_id(const struct node *node, uint8_t id[NAR_LAYOUT_ID_SIZE])
 	memcpy(id, key.bytes, NAR_LAYOUT_ID_SIZE);
 }
 
+/* A body that is read while it is sent. Its beginning was read before the reply: that is when the status
+ * can still tell of a failure, and the library has a client wait where the first call fails. */
+struct reading {
+	struct nar_body *body;
+	uint8_t *first;
+	size_t first_len;
+};
+
 static ssize_t read_body(void *arg, uint64_t at, char *out, size_t len)
 {
+	struct reading *reading = arg;
 	struct err err = ERR_INIT;
 	size_t got;
 
-	(void)at;
-	if (nar_body_read(arg, &op_none, out, len, &got, &err) != RC_OK) {
+	if (at < reading->first_len) {
+		got = reading->first_len - (size_t)at < len ? reading->first_len - (size_t)at : len;
+		memcpy(out, reading->first + at, got);
+		return (ssize_t)got;
+	}
+	if (nar_body_read(reading->body, &op_none, out, len, &got, &err) != RC_OK) {
 		log_error("a NAR breaks off: %s", err.message);
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	}
 	return got > 0 ? (ssize_t)got : MHD_CONTENT_READER_END_OF_STREAM;
 }
 
-static void free_body(void *arg)
+static void free_reading(void *arg)
 {
-	nar_body_free(arg);
+	struct reading *reading = arg;
+
+	nar_body_free(reading->body);
+	free(reading->first);
+	free(reading);
 }
 
 struct wish {
@@ -123,21 +140,50 @@ static struct MHD_Response *unread_response(const struct wish *wish, struct nar_
 	return response;
 }
 
-/* NULL: no memory. */
-static struct MHD_Response *read_response(struct binary_cache *cache, const struct wish *wish,
-					  struct nar_layout *layout, bool plain)
+static enum rc read_first(struct reading *reading, size_t len, struct err *err)
 {
-	size_t len = (size_t)(wish->to - wish->from);
-	struct nar_body *body =
-		nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
-	struct MHD_Response *response;
+	enum rc rc = RC_OK;
+	size_t got = 1;
 
-	nar_body_use(body, cache->decoded);
-	response = MHD_create_response_from_callback(len, len < BLOCK ? len + 1 : BLOCK, read_body,
-						     body, free_body);
-	if (!response)
-		nar_body_free(body);
-	return response;
+	reading->first = mem_try_alloc(len);
+	if (!reading->first)
+		return err_set(err, RC_NO_MEMORY, "no memory for a NAR");
+	while (rc == RC_OK && got > 0 && reading->first_len < len) {
+		rc = nar_body_read(reading->body, &op_none, reading->first + reading->first_len,
+				   len - reading->first_len, &got, err);
+		reading->first_len += rc == RC_OK ? got : 0;
+	}
+	/* What there is comes first. */
+	return reading->first_len > 0 ? RC_OK : rc;
+}
+
+/* *out NULL: no memory. */
+static enum rc read_response(struct binary_cache *cache, const struct wish *wish, bool get,
+			     struct nar_layout *layout, bool plain, struct MHD_Response **out,
+			     struct err *err)
+{
+	uint64_t len = wish->to - wish->from;
+	size_t block = len < BLOCK ? (size_t)len : BLOCK;
+	struct reading *reading = mem_zalloc(sizeof(*reading));
+	enum rc rc = RC_OK;
+
+	reading->body = nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
+	nar_body_use(reading->body, cache->decoded);
+	if (get && len > 0)
+		rc = read_first(reading, block, err);
+	if (rc == RC_OK && get && reading->first_len == len && len > 0) {
+		*out = MHD_create_response_from_buffer((size_t)len, reading->first,
+						       MHD_RESPMEM_MUST_FREE);
+		if (*out)
+			reading->first = NULL;
+	} else if (rc == RC_OK) {
+		*out = MHD_create_response_from_callback(len, len < BLOCK ? block + 1 : block,
+							 read_body, reading, free_reading);
+		if (*out)
+			return RC_OK;
+	}
+	free_reading(reading);
+	return rc;
 }
 
 static void reply_body(struct binary_cache *cache, struct http_exchange *exchange,
@@ -145,12 +191,17 @@ static void reply_body(struct binary_cache *cache, struct http_exchange *exchang
 		       bool plain)
 {
 	struct MHD_Response *response = NULL;
+	bool get = exchange->method == HTTP_GET;
+	struct err err = ERR_INIT;
+	enum rc rc = RC_OK;
 	char text[96];
 
-	if (!plain && exchange->method == HTTP_GET && wish->to - wish->from <= UNREAD_MAX)
+	if (!plain && get && wish->to - wish->from <= UNREAD_MAX)
 		response = unread_response(wish, layout);
 	if (!response)
-		response = read_response(cache, wish, layout, plain);
+		rc = read_response(cache, wish, get, layout, plain, &response, &err);
+	if (rc != RC_OK)
+		binary_cache_reply_error(exchange, rc, &err);
 	if (!response)
 		return;
 	(void)MHD_add_response_header(response, "Content-Type",
