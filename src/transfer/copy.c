@@ -27,6 +27,7 @@ struct wanted {
 struct copy {
 	const struct services *from, *to;
 	const struct op *op;
+	const struct op *commit_op; /* the same, for what is stored: it may share a commit */
 	struct copy_stats *stats;
 	struct hashmap directories; /* digest → struct directory *, a reference */
 	struct hashmap seen;        /* blobs */
@@ -273,7 +274,7 @@ static enum rc copy_blobs(struct copy *copy, import_progress_fn *progress, void 
 	if (rc == RC_OK && (copy->wrong || copy->collected != copy->count))
 		rc = err_set(err, RC_CORRUPT,
 			     "the source gave other blobs than the directories name");
-	return rc == RC_OK ? blob_batch_commit(batch, copy->op, err) : rc;
+	return rc == RC_OK ? blob_batch_commit(batch, copy->commit_op, err) : rc;
 }
 
 /* ---- Directories: leaves first ---- */
@@ -330,7 +331,7 @@ static enum rc copy_directories(struct copy *copy, const struct digest *root, st
 		return rc;
 	rc = put_closure(copy, put, root, err);
 	if (rc == RC_OK)
-		rc = directory_put_close(put, copy->op, &stored, err);
+		rc = directory_put_close(put, copy->commit_op, &stored, err);
 	directory_put_free(put);
 	return rc;
 }
@@ -347,34 +348,46 @@ static enum rc is_there(const struct services *to, const struct op *op,
 	return rc == RC_NOT_FOUND ? RC_OK : rc;
 }
 
+static enum rc copy_contents(struct copy *copy, const struct node *node,
+			     import_progress_fn *progress, void *progress_context, struct err *err)
+{
+	bool directory = node->kind == NODE_DIRECTORY;
+	enum rc rc = RC_OK;
+
+	hashmap_init(&copy->directories, DIGEST_SIZE);
+	hashmap_init(&copy->seen, DIGEST_SIZE);
+	if (directory)
+		rc = read_directories(copy, &node->digest, err);
+	else
+		want(copy, node);
+	if (rc == RC_OK)
+		rc = drop_known(copy, err);
+	if (rc == RC_OK)
+		rc = copy_blobs(copy, progress, progress_context, err);
+	if (rc == RC_OK && directory)
+		rc = copy_directories(copy, &node->digest, err);
+	copy_release(copy);
+	return rc;
+}
+
 enum rc copy_node(const struct services *from, const struct services *to, const struct op *op,
 		  const struct node *node, import_progress_fn *progress, void *progress_context,
 		  struct copy_stats *stats, struct err *err)
 {
-	struct copy copy = { .from = from, .to = to, .op = op, .stats = stats };
-	bool directory = node->kind == NODE_DIRECTORY;
-	enum rc rc = RC_OK;
+	struct copy copy = { .from = from, .to = to, .op = op, .commit_op = op, .stats = stats };
 
-	hashmap_init(&copy.directories, DIGEST_SIZE);
-	hashmap_init(&copy.seen, DIGEST_SIZE);
-	if (directory)
-		rc = read_directories(&copy, &node->digest, err);
-	else
-		want(&copy, node);
-	if (rc == RC_OK)
-		rc = drop_known(&copy, err);
-	if (rc == RC_OK)
-		rc = copy_blobs(&copy, progress, progress_context, err);
-	if (rc == RC_OK && directory)
-		rc = copy_directories(&copy, &node->digest, err);
-	copy_release(&copy);
-	return rc;
+	return copy_contents(&copy, node, progress, progress_context, err);
 }
 
 enum rc copy_path(const struct services *from, const struct services *to, const struct op *op,
 		  const struct path_info *info, import_progress_fn *progress,
 		  void *progress_context, struct copy_stats *stats, struct err *err)
 {
+	struct shared_commit *commit AUTO_SHARED_COMMIT = NULL;
+	struct op sharing = *op;
+	struct copy copy = {
+		.from = from, .to = to, .op = op, .commit_op = &sharing, .stats = stats
+	};
 	bool there;
 	enum rc rc = is_there(to, op, info, &there, err);
 
@@ -382,9 +395,12 @@ enum rc copy_path(const struct services *from, const struct services *to, const 
 		stats->paths_there += there;
 		return rc;
 	}
-	rc = copy_node(from, to, op, &info->node, progress, progress_context, stats, err);
+	commit = sharing.commit = services_shared_commit(to);
+	rc = copy_contents(&copy, &info->node, progress, progress_context, err);
 	if (rc == RC_OK)
-		rc = path_info_service_put(to->path_infos, op, info, NULL, err);
+		rc = path_info_service_put(to->path_infos, &sharing, info, NULL, err);
+	if (rc == RC_OK)
+		rc = shared_commit_wait(commit, op, err);
 	stats->paths += rc == RC_OK;
 	return rc;
 }
