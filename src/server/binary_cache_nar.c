@@ -28,7 +28,7 @@ void nar_plain_id(const struct node *node, uint8_t id[NAR_LAYOUT_ID_SIZE])
  * can still tell of a failure, and the library has a client wait where the first call fails. */
 struct reading {
 	struct nar_body *body;
-	uint8_t *first;
+	uint8_t *first; /* until it was sent */
 	size_t first_len;
 };
 
@@ -43,6 +43,8 @@ static ssize_t read_body(void *arg, uint64_t at, char *out, size_t len)
 		memcpy(out, reading->first + at, got);
 		return (ssize_t)got;
 	}
+	free(reading->first);
+	reading->first = NULL;
 	if (nar_body_read(reading->body, &op_none, out, len, &got, &err) != RC_OK) {
 		log_error("a NAR breaks off: %s", err.message);
 		return MHD_CONTENT_READER_END_WITH_ERROR;
