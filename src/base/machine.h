@@ -1,6 +1,6 @@
 /*
  * How much of the machine this process may use: what is there, or less where its cgroup (v2), or one
- * around it, has a limit. Read anew by each call; thread-safe.
+ * around it, has a limit. Read by each call; thread-safe.
  */
 #ifndef CASTOR_BASE_MACHINE_H
 #define CASTOR_BASE_MACHINE_H

@@ -27,7 +27,7 @@ struct chunker {
 };
 
 void chunker_init(struct chunker *chunker);
-/* For a receiver that cuts anew: pieces of `size` bytes (even), whatever is in them. */
+/* For a receiver that cuts chunks itself: pieces of `size` bytes (even), whatever is in them. */
 void chunker_init_pieces(struct chunker *chunker, uint32_t size);
 /* The most bytes the next chunk can have: what chunker_cut wants to see, or all that is left. */
 size_t chunker_limit(const struct chunker *chunker);

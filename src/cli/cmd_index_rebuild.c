@@ -1,4 +1,4 @@
-/* castor index rebuild: the index of an on-disk store anew, from its packs alone. */
+/* castor index rebuild: the index of an on-disk store, rebuilt from its packs alone. */
 #include <inttypes.h>
 #include <string.h>
 
@@ -97,7 +97,7 @@ static enum rc run(struct cli *cli, const void *options, int argc, char **argv, 
 
 const struct command command_index_rebuild = {
 	.name = "index rebuild",
-	.summary = "make the index of a local store anew, from its packs",
+	.summary = "rebuild the index of a local store from its packs",
 	.details = "Nobody else may have the store open meanwhile.",
 	.shared = CLI_STORE | CLI_JSON,
 	.run = run,

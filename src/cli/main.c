@@ -63,7 +63,7 @@ static void handle_signals(void)
 }
 
 /* A store's file must never get the number of a standard descriptor that was closed: what is
- * printed would land in it. The stand-ins fail when they are used. */
+ * printed would go into it. The stand-ins fail when they are used. */
 static void fill_standard_descriptors(void)
 {
 	for (int fd = 0; fd <= 2; fd++) {

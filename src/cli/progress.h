@@ -1,5 +1,5 @@
 /*
- * One line on standard error about what an import has done so far, drawn anew in place; nothing at
+ * One line on standard error about what an import has done so far, redrawn in place; nothing at
  * all where standard error is no terminal. The calls belong to one import at a time.
  */
 #ifndef CASTOR_CLI_PROGRESS_H

@@ -1,7 +1,7 @@
 /*
  * Groups, and the thread that makes them durable. See local_internal.h for the picture.
  *
- * Locks: write_lock guards struct local_writer; flights_lock is taken inside it. The sync thread
+ * Locks: write_lock guards struct local_writer; inserts_lock is taken inside it. The sync thread
  * holds neither while it syncs packs and while the index commits.
  */
 #include <assert.h>
@@ -24,7 +24,7 @@
 
 enum {
 	GROUP_BYTES = 256 << 20,
-	GROUP_FLIGHTS = 128 << 10,
+	GROUP_INSERTS = 128 << 10,
 	GROUP_RAW_FILES = 256, /* each holds a descriptor */
 	GROUP_AGE_S = 10,
 	TOUCH_AGE_S = 60,
@@ -34,10 +34,10 @@ enum {
 
 /* ---- The change of the index ---- */
 
-struct landing {
+struct commit_job {
 	struct local_store *store;
 	struct local_group *group;
-	struct local_flight **sorted;
+	struct local_insert **sorted;
 	size_t count;
 	struct hashmap touched;
 	bool renumber; /* take fresh numbers */
@@ -50,10 +50,10 @@ static size_t key_size(enum local_table table)
 	return table == LOCAL_TABLE_PATHS ? STORE_PATH_HASH_SIZE : DIGEST_SIZE;
 }
 
-static int compare_flights(const void *a, const void *b)
+static int compare_inserts(const void *a, const void *b)
 {
-	const struct local_flight *x = *(struct local_flight *const *)a;
-	const struct local_flight *y = *(struct local_flight *const *)b;
+	const struct local_insert *x = *(struct local_insert *const *)a;
+	const struct local_insert *y = *(struct local_insert *const *)b;
 
 	if (x->table != y->table)
 		return x->table < y->table ? -1 : 1;
@@ -66,25 +66,25 @@ static int compare_flights(const void *a, const void *b)
 	return (x->place.offset > y->place.offset) - (x->place.offset < y->place.offset);
 }
 
-static enum rc put_path(struct local_write *write, struct local_flight *flight, struct view key,
+static enum rc put_path(struct local_write *write, struct local_insert *insert, struct view key,
 			uint16_t day, bool *changed, struct err *err)
 {
-	struct local_path_value old, value = { flight->place, day, flight->seq };
+	struct local_path_value old, value = { insert->place, day, insert->seq };
 	uint8_t bytes[LOCAL_PATH_VALUE_SIZE];
 	struct view view;
 
 	enum rc rc = local_write_get(write, LOCAL_TABLE_PATHS, key, &view, err);
 	if (rc == RC_OK)
 		rc = local_path_value_decode(view, &old, err);
-	flight->outrun = rc == RC_OK && old.seq > flight->seq;
-	if (flight->outrun || (rc != RC_OK && rc != RC_NOT_FOUND))
+	insert->superseded = rc == RC_OK && old.seq > insert->seq;
+	if (insert->superseded || (rc != RC_OK && rc != RC_NOT_FOUND))
 		return rc;
 	*changed = true;
 	local_path_value_encode(&value, bytes);
 	return local_write_put(write, LOCAL_TABLE_PATHS, key, view_of(bytes, sizeof(bytes)), err);
 }
 
-static enum rc put_facts(struct local_write *write, const struct local_flight *flight,
+static enum rc put_facts(struct local_write *write, const struct local_insert *insert,
 			 struct view key, struct err *err)
 {
 	struct local_facts_value old, value;
@@ -94,34 +94,34 @@ static enum rc put_facts(struct local_write *write, const struct local_flight *f
 	enum rc rc = local_write_get(write, LOCAL_TABLE_FACTS, key, &view, err);
 	if (rc == RC_OK)
 		rc = local_facts_value_decode(view, &old, err);
-	if (rc == RC_OK && old.seq > flight->seq)
+	if (rc == RC_OK && old.seq > insert->seq)
 		return RC_OK;
 	if (rc == RC_OK || rc == RC_NOT_FOUND)
-		rc = local_facts_value_decode(buf_view(&flight->value), &value, err);
+		rc = local_facts_value_decode(buf_view(&insert->value), &value, err);
 	if (rc != RC_OK)
 		return rc;
-	value.seq = flight->seq;
+	value.seq = insert->seq;
 	local_facts_value_encode(&value, bytes);
 	return local_write_put(write, LOCAL_TABLE_FACTS, key, view_of(bytes, sizeof(bytes)), err);
 }
 
-static enum rc put_flight(struct local_write *write, struct local_flight *flight, uint16_t day,
+static enum rc put_insert(struct local_write *write, struct local_insert *insert, uint16_t day,
 			  bool *paths_changed, struct err *err)
 {
-	struct view key = view_of(flight->key, key_size(flight->table));
+	struct view key = view_of(insert->key, key_size(insert->table));
 	uint8_t bytes[LOCAL_PLACE_VALUE_MAX];
 	bool added;
 
-	if (flight->table == LOCAL_TABLE_PATHS)
-		return put_path(write, flight, key, day, paths_changed, err);
-	if (flight->table == LOCAL_TABLE_FACTS)
-		return put_facts(write, flight, key, err);
-	if (flight->table == LOCAL_TABLE_BLOBS)
-		return local_write_add(write, flight->table, key, buf_view(&flight->value), &added,
+	if (insert->table == LOCAL_TABLE_PATHS)
+		return put_path(write, insert, key, day, paths_changed, err);
+	if (insert->table == LOCAL_TABLE_FACTS)
+		return put_facts(write, insert, key, err);
+	if (insert->table == LOCAL_TABLE_BLOBS)
+		return local_write_add(write, insert->table, key, buf_view(&insert->value), &added,
 				       err);
-	struct local_place_value value = { flight->place, day, flight->raw_of };
+	struct local_place_value value = { insert->place, day, insert->raw_of };
 	size_t len = local_place_value_encode(&value, bytes);
-	return local_write_add(write, flight->table, key, view_of(bytes, len), &added, err);
+	return local_write_add(write, insert->table, key, view_of(bytes, len), &added, err);
 }
 
 static enum rc put_packs(struct local_write *write, const struct local_group *group,
@@ -144,34 +144,34 @@ static enum rc put_packs(struct local_write *write, const struct local_group *gr
 	return RC_OK;
 }
 
-static enum rc land_change(struct local_write *write, void *context, struct err *err)
+static enum rc change_index(struct local_write *write, void *context, struct err *err)
 {
-	struct landing *landing = context;
+	struct commit_job *job = context;
 	struct view key = view_of_string("counters"), view;
 	struct local_counters counters;
 	uint8_t bytes[LOCAL_COUNTERS_SIZE];
 	uint16_t day = (uint16_t)clock_day();
-	bool paths_changed = false, outrun = false;
+	bool paths_changed = false, superseded = false;
 
-	landing->renumbered = false;
+	job->renumbered = false;
 	enum rc rc = local_write_get(write, LOCAL_TABLE_COUNTERS, key, &view, err);
 	if (rc == RC_OK)
 		rc = local_counters_decode(view, &counters, err);
-	for (size_t i = 0; rc == RC_OK && i < landing->count; i++) {
-		rc = put_flight(write, landing->sorted[i], day, &paths_changed, err);
-		outrun |= landing->sorted[i]->outrun;
+	for (size_t i = 0; rc == RC_OK && i < job->count; i++) {
+		rc = put_insert(write, job->sorted[i], day, &paths_changed, err);
+		superseded |= job->sorted[i]->superseded;
 	}
 	if (rc == RC_OK)
-		rc = put_packs(write, landing->group, err);
+		rc = put_packs(write, job->group, err);
 	if (rc == RC_OK)
-		rc = local_touched_write(write, &landing->touched, err);
+		rc = local_touched_write(write, &job->touched, err);
 	if (rc != RC_OK)
 		return rc;
 	if (paths_changed)
 		counters.generation++;
-	if (landing->renumber || outrun) {
-		local_numbers_take(&counters, &landing->numbers);
-		landing->renumbered = true;
+	if (job->renumber || superseded) {
+		local_numbers_take(&counters, &job->numbers);
+		job->renumbered = true;
 	}
 	local_counters_encode(&counters, bytes);
 	return local_write_put(write, LOCAL_TABLE_COUNTERS, key, view_of(bytes, sizeof(bytes)),
@@ -203,34 +203,33 @@ static enum rc sync_packs(struct local_store *store, const struct local_group *g
 	return fresh ? file_sync_dir(store->layout.packs_fd, "the directory of packs", err) : RC_OK;
 }
 
-static void sort_flights(struct landing *landing)
+static void sort_inserts(struct commit_job *job)
 {
 	size_t i = 0;
 
-	landing->count = landing->group->count;
-	landing->sorted = mem_array(landing->count + 1, sizeof(struct local_flight *));
-	for (struct local_flight *f = landing->group->flights; f; f = f->next)
-		landing->sorted[i++] = f;
-	assert(i == landing->count);
-	qsort(landing->sorted, i, sizeof(struct local_flight *), compare_flights);
+	job->count = job->group->count;
+	job->sorted = mem_array(job->count + 1, sizeof(struct local_insert *));
+	for (struct local_insert *f = job->group->inserts; f; f = f->next)
+		job->sorted[i++] = f;
+	assert(i == job->count);
+	qsort(job->sorted, i, sizeof(struct local_insert *), compare_inserts);
 }
 
-static enum rc land(struct landing *landing, struct err *err)
+static enum rc commit_job_run(struct commit_job *job, struct err *err)
 {
-	struct local_store *store = landing->store;
-	enum rc rc = sync_packs(store, landing->group, err);
+	struct local_store *store = job->store;
+	enum rc rc = sync_packs(store, job->group, err);
 
-	for (struct local_raw_out *raw = landing->group->raw_files; rc == RC_OK && raw;
-	     raw = raw->next)
+	for (struct local_raw_out *raw = job->group->raw_files; rc == RC_OK && raw; raw = raw->next)
 		rc = local_raw_name_it(store, raw, err);
 	if (rc != RC_OK)
 		return rc;
-	sort_flights(landing);
-	hashmap_init(&landing->touched, LOCAL_FLIGHT_KEY);
-	local_touched_take(store, &landing->touched);
-	rc = local_index_write(store->index, land_change, landing, err);
-	hashmap_release(&landing->touched);
-	free(landing->sorted);
+	sort_inserts(job);
+	hashmap_init(&job->touched, LOCAL_INSERT_KEY);
+	local_touched_take(store, &job->touched);
+	rc = local_index_write(store->index, change_index, job, err);
+	hashmap_release(&job->touched);
+	free(job->sorted);
 	return rc;
 }
 
@@ -292,17 +291,17 @@ static void fail_groups(struct local_store *store, struct local_group *synced, e
 		if (!both[i])
 			continue;
 		note_failed(w, both[i]->number);
-		local_flights_land(&store->flights, both[i]->flights, LOCAL_FLIGHT_FAILED);
+		local_inserts_finish(&store->inserts, both[i]->inserts, LOCAL_INSERT_FAILED);
 		group_free(store, both[i]);
 	}
 	local_append_reset(store, synced != NULL);
-	pthread_cond_broadcast(&w->landed);
+	pthread_cond_broadcast(&w->group_done);
 }
 
-static void landed(struct local_store *store, struct landing *landing)
+static void job_done(struct local_store *store, struct commit_job *job)
 {
 	struct local_writer *w = &store->writer;
-	struct local_group *group = landing->group;
+	struct local_group *group = job->group;
 
 	w->done = group->number;
 	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++) {
@@ -311,21 +310,21 @@ static void landed(struct local_store *store, struct landing *landing)
 		if (group->packs[i].out && a->out == group->packs[i].out)
 			a->committed = group->packs[i].end;
 	}
-	if (landing->renumbered) {
-		w->numbers = landing->numbers;
-		/* So that what is appended from now on outruns whatever was there. */
+	if (job->renumbered) {
+		w->numbers = job->numbers;
+		/* So that what is appended from now on supersedes whatever was there. */
 		if (w->open)
 			w->open->seq = w->numbers.next_seq++;
 	}
-	local_flights_land(&store->flights, group->flights, LOCAL_FLIGHT_STORED);
+	local_inserts_finish(&store->inserts, group->inserts, LOCAL_INSERT_STORED);
 	group_free(store, group);
-	pthread_cond_broadcast(&w->landed);
+	pthread_cond_broadcast(&w->group_done);
 }
 
 static void seal_and_land(struct local_store *store)
 {
 	struct local_writer *w = &store->writer;
-	struct landing landing = { .store = store, .group = w->open };
+	struct commit_job job = { .store = store, .group = w->open };
 	struct err err = ERR_INIT;
 
 	if (w->open->count == 0 && !w->open->raw_files) {
@@ -333,7 +332,7 @@ static void seal_and_land(struct local_store *store)
 		w->done = w->open->number;
 		group_free(store, w->open);
 		w->open = NULL;
-		pthread_cond_broadcast(&w->landed);
+		pthread_cond_broadcast(&w->group_done);
 		return;
 	}
 	enum rc rc = local_append_seal(store, w->open, &err);
@@ -343,22 +342,22 @@ static void seal_and_land(struct local_store *store)
 	}
 	w->open = NULL;
 	w->syncing = true;
-	landing.renumber = local_numbers_low(&w->numbers);
+	job.renumber = local_numbers_low(&w->numbers);
 	pthread_mutex_unlock(&w->lock);
-	rc = land(&landing, &err);
+	rc = commit_job_run(&job, &err);
 	pthread_mutex_lock(&w->lock);
 	w->syncing = false;
 	if (rc == RC_OK)
-		landed(store, &landing);
+		job_done(store, &job);
 	else
-		fail_groups(store, landing.group, rc, &err);
+		fail_groups(store, job.group, rc, &err);
 }
 
 /* ---- The sync thread ---- */
 
 static bool group_full(const struct local_group *group)
 {
-	return group->bytes >= GROUP_BYTES || group->count >= GROUP_FLIGHTS ||
+	return group->bytes >= GROUP_BYTES || group->count >= GROUP_INSERTS ||
 	       group->raw_count >= GROUP_RAW_FILES;
 }
 
@@ -404,7 +403,7 @@ static void write_touched(struct local_store *store)
 	struct hashmap touched;
 	struct err err = ERR_INIT;
 
-	hashmap_init(&touched, LOCAL_FLIGHT_KEY);
+	hashmap_init(&touched, LOCAL_INSERT_KEY);
 	local_touched_take(store, &touched);
 	if (touched.count > 0 &&
 	    local_index_write(store->index, touch_change, &touched, &err) != RC_OK)
@@ -486,7 +485,7 @@ void local_writer_init(struct local_writer *w)
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&w->work, &attr);
-	pthread_cond_init(&w->landed, &attr);
+	pthread_cond_init(&w->group_done, &attr);
 	pthread_condattr_destroy(&attr);
 }
 
@@ -504,7 +503,7 @@ void local_writer_stop(struct local_store *store)
 	assert(!w->open);
 	local_append_close(store);
 	pthread_cond_destroy(&w->work);
-	pthread_cond_destroy(&w->landed);
+	pthread_cond_destroy(&w->group_done);
 	pthread_mutex_destroy(&w->lock);
 }
 
@@ -539,47 +538,47 @@ static bool hold_failed(const struct local_writer *w, const struct local_hold *h
 	return false;
 }
 
-/* Under write_lock. *append: the flight is the caller's to append to the open group. */
+/* Under write_lock. *append: the insert is the caller's to append to the open group. */
 static enum rc add_begin(struct local_store *store, struct local_hold *hold,
-			 struct local_flight *flight, bool *append, struct err *err)
+			 struct local_insert *insert, bool *append, struct err *err)
 {
 	struct local_writer *w = &store->writer;
 
 	/* A disk slower than the compressors must not make the group grow without bound. */
 	while (w->syncing && w->open && group_full(w->open))
-		pthread_cond_wait(&w->landed, &w->lock);
+		pthread_cond_wait(&w->group_done, &w->lock);
 	*append = false;
-	/* What this hangs on may just have failed: then it must not land without it. (What fails
+	/* What this hangs on may just have failed: then it must not be committed without it. (What fails
 	 * later takes the open group along.) */
 	if (hold_failed(w, hold))
 		return not_stored(w, err);
 	enum rc rc = open_group(store, err);
 	if (rc != RC_OK)
 		return rc;
-	switch (local_flight_take(&store->flights, flight, append)) {
-	case LOCAL_FLIGHT_ADDED:
+	switch (local_insert_take(&store->inserts, insert, append)) {
+	case LOCAL_INSERT_ADDED:
 		if (*append) {
-			flight->group = w->open->number;
-			flight->seq = w->open->seq;
+			insert->group = w->open->number;
+			insert->seq = w->open->seq;
 		}
-		hold_group(hold, flight->group);
+		hold_group(hold, insert->group);
 		return RC_OK;
-	case LOCAL_FLIGHT_STORED:
+	case LOCAL_INSERT_STORED:
 		return RC_OK;
 	default:
 		return not_stored(w, err);
 	}
 }
 
-/* The flight is in the group from here on, whether its records could be appended or not. */
-static enum rc add_end(struct local_store *store, struct local_flight *flight, uint64_t bytes,
+/* The insert is in the group from here on, whether its records could be appended or not. */
+static enum rc add_end(struct local_store *store, struct local_insert *insert, uint64_t bytes,
 		       enum rc rc, struct err *err)
 {
 	struct local_writer *w = &store->writer;
 	struct local_group *group = w->open;
 
-	flight->next = group->flights;
-	group->flights = flight;
+	insert->next = group->inserts;
+	group->inserts = insert;
 	group->count++;
 	group->bytes += bytes;
 	if (rc != RC_OK) {
@@ -602,7 +601,7 @@ static void kick_if_due(struct local_store *store, enum local_pack_class class)
 }
 
 enum rc local_add(struct local_store *store, struct local_hold *hold, enum local_pack_class class,
-		  struct local_flight *flight, struct err *err)
+		  struct local_insert *insert, struct err *err)
 {
 	struct local_writer *w = &store->writer;
 	struct err own = ERR_INIT;
@@ -610,18 +609,18 @@ enum rc local_add(struct local_store *store, struct local_hold *hold, enum local
 
 	if (!err)
 		err = &own;
-	if (local_flight_await(&store->flights, flight) == LOCAL_FLIGHT_STORED)
+	if (local_insert_await(&store->inserts, insert) == LOCAL_INSERT_STORED)
 		return RC_OK;
 	pthread_mutex_lock(&w->lock);
-	enum rc rc = add_begin(store, hold, flight, &append, err);
+	enum rc rc = add_begin(store, hold, insert, &append, err);
 	if (rc == RC_OK && append) {
 		uint64_t bytes = 0;
 
-		if (flight->record.bytes) {
-			bytes = local_record_size(&flight->record);
-			rc = local_append(store, class, &flight->record, &flight->place, err);
+		if (insert->record.bytes) {
+			bytes = local_record_size(&insert->record);
+			rc = local_append(store, class, &insert->record, &insert->place, err);
 		}
-		rc = add_end(store, flight, bytes, rc, err);
+		rc = add_end(store, insert, bytes, rc, err);
 		kick_if_due(store, class);
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -629,7 +628,7 @@ enum rc local_add(struct local_store *store, struct local_hold *hold, enum local
 }
 
 enum rc local_add_list(struct local_store *store, struct local_hold *hold,
-		       struct local_flight *flight, const struct local_blob_value *value,
+		       struct local_insert *insert, const struct local_blob_value *value,
 		       struct local_list_segment *segments, size_t count, struct err *err)
 {
 	struct local_writer *w = &store->writer;
@@ -639,21 +638,21 @@ enum rc local_add_list(struct local_store *store, struct local_hold *hold,
 
 	if (!err)
 		err = &own;
-	if (local_flight_await(&store->flights, flight) == LOCAL_FLIGHT_STORED)
+	if (local_insert_await(&store->inserts, insert) == LOCAL_INSERT_STORED)
 		return RC_OK;
 	pthread_mutex_lock(&w->lock);
-	enum rc rc = add_begin(store, hold, flight, &append, err);
+	enum rc rc = add_begin(store, hold, insert, &append, err);
 	if (rc == RC_OK && append) {
-		local_blob_value_begin(value, &flight->value);
+		local_blob_value_begin(value, &insert->value);
 		for (size_t i = 0; rc == RC_OK && i < count; i++) {
 			struct local_blob_segment segment = { .start = segments[i].start };
 
 			bytes += local_record_size(&segments[i].record);
 			rc = local_append(store, LOCAL_PACK_META, &segments[i].record,
 					  &segment.place, err);
-			local_blob_value_append(&flight->value, &segment);
+			local_blob_value_append(&insert->value, &segment);
 		}
-		rc = add_end(store, flight, bytes, rc, err);
+		rc = add_end(store, insert, bytes, rc, err);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return rc;
@@ -706,7 +705,7 @@ enum rc local_wait(struct local_store *store, const struct op *op, struct local_
 		wake(store);
 		int64_t until = clock_monotonic_ns() + 100 * NS_PER_MS;
 		struct timespec at = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
-		pthread_cond_timedwait(&w->landed, &w->lock, &at);
+		pthread_cond_timedwait(&w->group_done, &w->lock, &at);
 	}
 	pthread_mutex_unlock(&w->lock);
 	*hold = (struct local_hold){ .from = 0 };

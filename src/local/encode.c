@@ -3,30 +3,30 @@
 
 /* The claimer's part: *state is how the claim ends. */
 static enum rc make(struct local_store *store, const struct digest *digest, struct view chunk,
-		    struct local_flight *flight, enum local_flight_state *state, struct err *err)
+		    struct local_insert *insert, enum local_insert_state *state, struct err *err)
 {
 	struct local_place_value value;
 	enum rc rc = local_find_place(store, LOCAL_TABLE_CHUNKS, digest, &value, err);
 
-	*state = LOCAL_FLIGHT_FAILED;
+	*state = LOCAL_INSERT_FAILED;
 	if (rc == RC_OK) {
-		*state = LOCAL_FLIGHT_STORED;
+		*state = LOCAL_INSERT_STORED;
 		local_touch(store, LOCAL_TABLE_CHUNKS, view_of(digest->bytes, DIGEST_SIZE),
 			    value.day);
 	} else if (rc == RC_NOT_FOUND) {
 		rc = local_record_make(store->codec, LOCAL_RECORD_CHUNK, digest, chunk,
-				       &flight->record, err);
+				       &insert->record, err);
 		if (rc == RC_OK)
-			*state = LOCAL_FLIGHT_READY;
+			*state = LOCAL_INSERT_READY;
 	}
 	return rc;
 }
 
-enum rc local_encode_chunk(struct local_store *store, struct view chunk, struct local_flight **out,
+enum rc local_encode_chunk(struct local_store *store, struct view chunk, struct local_insert **out,
 			   size_t *stored, bool *known, struct err *err)
 {
 	struct digest digest = digest_of(chunk);
-	enum local_flight_state state;
+	enum local_insert_state state;
 	enum rc rc;
 	bool mine;
 
@@ -35,19 +35,19 @@ enum rc local_encode_chunk(struct local_store *store, struct view chunk, struct 
 	*known = true;
 	/* Claimed before the index is asked, so that of two threads with the same chunk only one
 	 * compresses it. */
-	struct local_flight *flight = local_flight_claim(&store->flights, LOCAL_TABLE_CHUNKS,
+	struct local_insert *insert = local_insert_claim(&store->inserts, LOCAL_TABLE_CHUNKS,
 							 digest.bytes, DIGEST_SIZE, &mine);
 	if (mine) {
-		rc = make(store, &digest, chunk, flight, &state, err);
-		*known = state == LOCAL_FLIGHT_STORED;
-		if (state == LOCAL_FLIGHT_READY)
-			*stored = local_record_size(&flight->record);
-		local_flight_settle(&store->flights, flight, state);
+		rc = make(store, &digest, chunk, insert, &state, err);
+		*known = state == LOCAL_INSERT_STORED;
+		if (state == LOCAL_INSERT_READY)
+			*stored = local_record_size(&insert->record);
+		local_insert_settle(&store->inserts, insert, state);
 		if (rc != RC_OK) {
-			local_flight_unref(&store->flights, flight);
+			local_insert_unref(&store->inserts, insert);
 			return rc;
 		}
 	}
-	*out = flight;
+	*out = insert;
 	return RC_OK;
 }

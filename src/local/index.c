@@ -92,8 +92,8 @@ static enum rc index_error(const struct local_index *index, int rc, struct err *
 	case MDB_BAD_TXN:
 	case MDB_BAD_DBI:
 		return err_set(err, RC_CORRUPT,
-			       "index %s is damaged (%s); `castor index rebuild` makes it anew",
-			       path, mdb_strerror(rc));
+			       "index %s is damaged (%s); `castor index rebuild` rebuilds it", path,
+			       mdb_strerror(rc));
 	case EACCES:
 	case EPERM:
 	case EROFS:
@@ -115,8 +115,8 @@ static void assert_failed(MDB_env *env, const char *message)
 	const char *path = NULL;
 
 	(void)mdb_env_get_path(env, &path);
-	log_error("index %s is damaged (%s); `castor index rebuild` makes it anew",
-		  path ? path : "?", message);
+	log_error("index %s is damaged (%s); `castor index rebuild` rebuilds it", path ? path : "?",
+		  message);
 }
 
 /* ---- Opening ---- */
@@ -146,14 +146,14 @@ static enum rc reserve_map(struct local_index *index, int flags, mode_t mode, st
 
 static enum rc damaged(const struct local_index *index, enum rc rc, struct err *err)
 {
-	return err_context(err, rc, "index %s is damaged; `castor index rebuild` makes it anew",
+	return err_context(err, rc, "index %s is damaged; `castor index rebuild` rebuilds it",
 			   index->path);
 }
 
 static enum rc truncated(const struct local_index *index, struct err *err)
 {
-	return err_set(err, RC_CORRUPT,
-		       "index %s is cut short; `castor index rebuild` makes it anew", index->path);
+	return err_set(err, RC_CORRUPT, "index %s is cut short; `castor index rebuild` rebuilds it",
+		       index->path);
 }
 
 static enum rc read_exact(void *context, uint64_t offset, void *out, size_t len, struct err *err)
@@ -175,7 +175,7 @@ static enum rc check_start(const struct local_index *index, struct err *err)
 
 	if (fd < 0 && errno == ENOENT)
 		return err_set(err, RC_CORRUPT,
-			       "index %s is missing; `castor index rebuild` makes it anew",
+			       "index %s is missing; `castor index rebuild` rebuilds it",
 			       index->path);
 	if (fd < 0)
 		return index_error(index, errno, err);

@@ -48,10 +48,9 @@ size_t local_place_value_encode(const struct local_place_value *value,
 
 static enum rc malformed(struct err *err, const char *what)
 {
-	return err_set(
-		err, RC_CORRUPT,
-		"index entry of %s is malformed; `castor index rebuild` makes the index anew",
-		what);
+	return err_set(err, RC_CORRUPT,
+		       "index entry of %s is malformed; `castor index rebuild` rebuilds the index",
+		       what);
 }
 
 enum rc local_place_value_decode(struct view bytes, struct local_place_value *out, struct err *err)

@@ -2,13 +2,13 @@
  * What the files of the on-disk store share, and what the local backends of the services call.
  * Nobody else includes it.
  *
- * How writing goes. Everything that is to be stored becomes a *flight*: a key of one table of the
- * index, and the record that belongs to it. A flight is claimed (flights.c), made (encode.c),
- * appended to a pack (writer.c) in the open *group*, and lands when the group is committed
+ * How writing goes. Everything that is to be stored becomes a *insert*: a key of one table of the
+ * index, and the record that belongs to it. A insert is claimed (inserts.c), made (encode.c),
+ * appended to a pack (writer.c) in the open *group*, and is stored when the group is committed
  * (commit.c): one fdatasync of each pack that was written, one transaction of the index. Whoever
  * waits for a group waits together.
  *
- * Lock order: registry_lock (local_store.c) → write_lock → flights_lock; touch_lock is taken alone.
+ * Lock order: registry_lock (local_store.c) → write_lock → inserts_lock; touch_lock is taken alone.
  * The sync thread holds no lock while it syncs and while the index commits.
  */
 #ifndef CASTOR_LOCAL_LOCAL_INTERNAL_H
@@ -33,25 +33,25 @@
 #include "local/pack_format.h"
 #include "local/packs.h"
 
-/* ---- Flights ---- */
+/* ---- Inserts ---- */
 
-enum local_flight_state {
-	LOCAL_FLIGHT_MAKING, /* its claimer is at work */
-	LOCAL_FLIGHT_READY,  /* the record is there, whoever adds it first appends it */
-	LOCAL_FLIGHT_ADDED,  /* in a group that is not committed yet */
-	LOCAL_FLIGHT_STORED, /* the index has it */
-	LOCAL_FLIGHT_FAILED, /* could not be made, or its group failed */
+enum local_insert_state {
+	LOCAL_INSERT_MAKING, /* its claimer is at work */
+	LOCAL_INSERT_READY,  /* the record is there, whoever adds it first appends it */
+	LOCAL_INSERT_ADDED,  /* in a group that is not committed yet */
+	LOCAL_INSERT_STORED, /* the index has it */
+	LOCAL_INSERT_FAILED, /* could not be made, or its group failed */
 };
 
-struct local_flight {
+struct local_insert {
 	/* Fixed when it is claimed. */
 	enum local_table table;
 	uint8_t key[DIGEST_SIZE]; /* path infos use the first 20 bytes */
 
-	/* Under flights_lock. */
+	/* Under inserts_lock. */
 	bool mapped; /* others find it by its key */
 	unsigned refs;
-	enum local_flight_state state;
+	enum local_insert_state state;
 
 	/* Belong to the claimer while MAKING, then to whoever appends it (under write_lock), then
 	 * to the group's commit. */
@@ -61,42 +61,42 @@ struct local_flight {
 	struct buf value;     /* of tables whose value is not a place: made before it is added */
 	uint64_t seq;
 	uint64_t group;
-	bool outrun; /* a path info that a newer record of another process was there before */
-	struct local_flight *next;
+	bool superseded; /* a path info that a newer record of another process was there before */
+	struct local_insert *next;
 };
 
-enum { LOCAL_FLIGHT_KEY = DIGEST_SIZE + 1 };
+enum { LOCAL_INSERT_KEY = DIGEST_SIZE + 1 };
 
-struct local_flights {
+struct local_inserts {
 	pthread_mutex_t lock;
-	pthread_cond_t made; /* some flight is not MAKING any more */
-	struct hashmap map;  /* {table, key} → flight; holds no reference */
+	pthread_cond_t made; /* some insert is not MAKING any more */
+	struct hashmap map;  /* {table, key} → insert; holds no reference */
 };
 
-void local_flights_init(struct local_flights *flights);
-void local_flights_release(struct local_flights *flights);
-/* The flight of that key; *mine: it is new, and the caller must settle it. A reference. */
-struct local_flight *local_flight_claim(struct local_flights *flights, enum local_table table,
+void local_inserts_init(struct local_inserts *inserts);
+void local_inserts_release(struct local_inserts *inserts);
+/* The insert of that key; *mine: it is new, and the caller must settle it. A reference. */
+struct local_insert *local_insert_claim(struct local_inserts *inserts, enum local_table table,
 					const uint8_t *key, size_t key_size, bool *mine);
 /* One that no other caller can find. */
-struct local_flight *local_flight_new(enum local_table table, const uint8_t *key, size_t key_size);
+struct local_insert *local_insert_new(enum local_table table, const uint8_t *key, size_t key_size);
 /* The claimer's end: READY, STORED or FAILED. */
-void local_flight_settle(struct local_flights *flights, struct local_flight *flight,
-			 enum local_flight_state state);
+void local_insert_settle(struct local_inserts *inserts, struct local_insert *insert,
+			 enum local_insert_state state);
 /* Waits while it is MAKING. */
-enum local_flight_state local_flight_await(struct local_flights *flights,
-					   struct local_flight *flight);
+enum local_insert_state local_insert_await(struct local_inserts *inserts,
+					   struct local_insert *insert);
 /* For the holder of write_lock. If it is READY it becomes ADDED, *append is true, and the caller
  * appends it to the open group. */
-enum local_flight_state local_flight_take(struct local_flights *flights,
-					  struct local_flight *flight, bool *append);
-void local_flight_ref(struct local_flights *flights, struct local_flight *flight);
-void local_flight_unref(struct local_flights *flights, struct local_flight *flight);
-/* Ends a list of ADDED flights, giving up the group's references. */
-void local_flights_land(struct local_flights *flights, struct local_flight *list,
-			enum local_flight_state state);
-/* The value of an ADDED flight, or false: what is put and not yet committed. */
-bool local_flights_peek(struct local_flights *flights, enum local_table table, const uint8_t *key,
+enum local_insert_state local_insert_take(struct local_inserts *inserts,
+					  struct local_insert *insert, bool *append);
+void local_insert_ref(struct local_inserts *inserts, struct local_insert *insert);
+void local_insert_unref(struct local_inserts *inserts, struct local_insert *insert);
+/* Ends a list of ADDED inserts, giving up the group's references. */
+void local_inserts_finish(struct local_inserts *inserts, struct local_insert *list,
+			  enum local_insert_state state);
+/* The value of an ADDED insert, or false: what is put and not yet committed. */
+bool local_inserts_peek(struct local_inserts *inserts, enum local_table table, const uint8_t *key,
 			struct buf *value);
 
 /* ---- Appending ---- */
@@ -136,10 +136,10 @@ struct local_group_pack {
 
 struct local_group {
 	uint64_t number;
-	struct local_flight *flights;
+	struct local_insert *inserts;
 	size_t count;
 	uint64_t bytes;
-	int64_t opened_ns; /* when the first flight was added; 0: empty */
+	int64_t opened_ns; /* when the first insert was added; 0: empty */
 	struct local_raw_out *raw_files;
 	size_t raw_count;
 	struct local_group_pack packs[LOCAL_PACK_CLASSES_]; /* filled when it is sealed */
@@ -155,9 +155,9 @@ struct local_numbers {
 };
 
 struct local_writer {
-	pthread_mutex_t lock;  /* "write_lock" */
-	pthread_cond_t work;   /* for the sync thread */
-	pthread_cond_t landed; /* a group is done */
+	pthread_mutex_t lock;      /* "write_lock" */
+	pthread_cond_t work;       /* for the sync thread */
+	pthread_cond_t group_done; /* a group is done */
 	pthread_t thread;
 	bool started;
 	bool stopping;
@@ -185,7 +185,7 @@ struct local_store {
 	struct local_index *index;
 	struct local_codec *codec;
 	struct local_packs *packs;
-	struct local_flights flights;
+	struct local_inserts inserts;
 	struct local_writer writer;
 
 	pthread_mutex_t touch_lock;
@@ -225,19 +225,19 @@ void local_writer_init(struct local_writer *writer);
 void local_writer_stop(struct local_store *store);
 /* Wakes the sync thread, starting it where there is none. */
 void local_writer_wake(struct local_store *store);
-/* Adds a flight (READY, or somebody else's) to the open group. */
+/* Adds a insert (READY, or somebody else's) to the open group. */
 enum rc local_add(struct local_store *store, struct local_hold *hold, enum local_pack_class class,
-		  struct local_flight *flight, struct err *err) MUST_USE;
-/* The same for a blob's list of chunks: appends its segments, and makes the flight's value. */
+		  struct local_insert *insert, struct err *err) MUST_USE;
+/* The same for a blob's list of chunks: appends its segments, and makes the insert's value. */
 struct local_list_segment {
 	uint64_t start;
 	struct local_record record;
 };
 enum rc local_add_list(struct local_store *store, struct local_hold *hold,
-		       struct local_flight *flight, const struct local_blob_value *value,
+		       struct local_insert *insert, const struct local_blob_value *value,
 		       struct local_list_segment *segments, size_t count, struct err *err) MUST_USE;
 /* Hands a written raw file to the open group, which syncs and names it; takes it over, also on
- * failure. What is added with the same hold after it lands with it or after it. */
+ * failure. What is added with the same hold after it is committed with it or after it. */
 enum rc local_add_raw_file(struct local_store *store, struct local_hold *hold,
 			   struct local_raw_out *raw, struct err *err) MUST_USE;
 /* Waits until all of the hold is durable and visible, and empties it. */
@@ -285,7 +285,7 @@ enum rc local_touched_write(struct local_write *write, const struct hashmap *tou
 
 /* Hashes a chunk, finds out whether it is stored or on its way, compresses it if not. *stored: the
  * bytes of memory that its record takes; *known: nothing had to be made. */
-enum rc local_encode_chunk(struct local_store *store, struct view chunk, struct local_flight **out,
+enum rc local_encode_chunk(struct local_store *store, struct view chunk, struct local_insert **out,
 			   size_t *stored, bool *known, struct err *err) MUST_USE;
 
 #endif

@@ -75,7 +75,7 @@ static enum rc check_version(struct local_store *store, struct err *err)
 		rc = local_counters_decode(value, &counters, err);
 	else if (rc == RC_NOT_FOUND)
 		rc = err_set(err, RC_CORRUPT,
-			     "index %s lost its counters; `castor index rebuild` makes it anew",
+			     "index %s lost its counters; `castor index rebuild` rebuilds it",
 			     store->layout.index_path);
 	local_read_end(read);
 	return rc;
@@ -87,7 +87,7 @@ static void store_free(struct local_store *store)
 	local_codec_free(store->codec);
 	local_index_close(store->index);
 	local_layout_close(&store->layout);
-	local_flights_release(&store->flights);
+	local_inserts_release(&store->inserts);
 	hashmap_release(&store->touched);
 	pthread_mutex_destroy(&store->touch_lock);
 	free(store);
@@ -100,8 +100,8 @@ static enum rc open_new(const char *dir, const struct local_policy *policy,
 
 	store->refs = 1;
 	pthread_mutex_init(&store->touch_lock, NULL);
-	hashmap_init(&store->touched, LOCAL_FLIGHT_KEY);
-	local_flights_init(&store->flights);
+	hashmap_init(&store->touched, LOCAL_INSERT_KEY);
+	local_inserts_init(&store->inserts);
 	enum rc rc = local_layout_open(dir, LOCAL_LAYOUT_SHARED, policy, make_index, &store->layout,
 				       err);
 	if (rc == RC_OK)
@@ -216,7 +216,7 @@ enum rc local_find_place(struct local_store *store, enum local_table table,
 
 void local_touch(struct local_store *store, enum local_table table, struct view key, uint16_t day)
 {
-	uint8_t whole[LOCAL_FLIGHT_KEY] = { (uint8_t)table };
+	uint8_t whole[LOCAL_INSERT_KEY] = { (uint8_t)table };
 	bool first = false;
 
 	if (day == (uint16_t)clock_day())

@@ -53,7 +53,7 @@ struct local_rebuild_stats {
 	uint64_t dropped_path_infos; /* whose closure is not whole */
 	uint64_t damaged_records;
 };
-/* Makes the index anew from packs and raw files. Needs the store alone: RC_BUSY where anybody has
+/* Rebuilds the index from packs and raw files. Needs the store alone: RC_BUSY where anybody has
  * it open. The old index stays until the new one is whole and synced. */
 enum rc local_store_rebuild_index(const char *dir, const struct op *op,
 				  struct local_rebuild_stats *stats, struct err *err) MUST_USE;

@@ -1,5 +1,5 @@
 /*
- * The index anew, from packs and raw files alone.
+ * Rebuilds the index from packs and raw files alone.
  *
  * First every pack is scanned, up to its last commit record: chunks and directories go into the new
  * index as they are met; lists of chunks and path infos are noted. Then each list is checked for

@@ -11,7 +11,7 @@ enum { DUE_COUNT = 256, DUE_S = 1 };
 
 /* A path info that was put: the record may have to be written again. */
 struct put {
-	struct local_flight *flight;
+	struct local_insert *insert;
 	struct buf message;
 };
 
@@ -36,7 +36,7 @@ struct shared_commit *shared_commit_new(struct local_store *store)
 static void drop_puts(struct shared_commit *commit)
 {
 	for (size_t i = 0; i < commit->count; i++) {
-		local_flight_unref(&commit->store->flights, commit->puts[i].flight);
+		local_insert_unref(&commit->store->inserts, commit->puts[i].insert);
 		buf_release(&commit->puts[i].message);
 	}
 	commit->count = 0;
@@ -96,19 +96,19 @@ enum rc local_finish(struct local_store *store, const struct op *op, struct loca
 
 static enum rc add_path_info(struct local_store *store, struct local_hold *hold,
 			     const uint8_t hash[STORE_PATH_HASH_SIZE], struct view message,
-			     struct local_flight **out, struct err *err)
+			     struct local_insert **out, struct err *err)
 {
 	struct digest key = local_path_info_key(hash);
-	struct local_flight *flight =
-		local_flight_new(LOCAL_TABLE_PATHS, hash, STORE_PATH_HASH_SIZE);
+	struct local_insert *insert =
+		local_insert_new(LOCAL_TABLE_PATHS, hash, STORE_PATH_HASH_SIZE);
 	enum rc rc = local_record_make(store->codec, LOCAL_RECORD_PATH_INFO, &key, message,
-				       &flight->record, err);
+				       &insert->record, err);
 
-	local_flight_settle(&store->flights, flight,
-			    rc == RC_OK ? LOCAL_FLIGHT_READY : LOCAL_FLIGHT_FAILED);
+	local_insert_settle(&store->inserts, insert,
+			    rc == RC_OK ? LOCAL_INSERT_READY : LOCAL_INSERT_FAILED);
 	if (rc == RC_OK)
-		rc = local_add(store, hold, LOCAL_PACK_META, flight, err);
-	*out = flight;
+		rc = local_add(store, hold, LOCAL_PACK_META, insert, err);
+	*out = insert;
 	return rc;
 }
 
@@ -119,18 +119,18 @@ static enum rc put_alone(struct local_store *store, const struct op *op,
 			 const uint8_t hash[STORE_PATH_HASH_SIZE], struct view message,
 			 struct err *err)
 {
-	bool outrun = true;
+	bool superseded = true;
 	enum rc rc = RC_OK;
 
-	while (rc == RC_OK && outrun) {
+	while (rc == RC_OK && superseded) {
 		struct local_hold hold = { .from = 0 };
-		struct local_flight *flight;
+		struct local_insert *insert;
 
-		rc = add_path_info(store, &hold, hash, message, &flight, err);
+		rc = add_path_info(store, &hold, hash, message, &insert, err);
 		if (rc == RC_OK)
 			rc = local_wait(store, op, &hold, err);
-		outrun = rc == RC_OK && flight->outrun;
-		local_flight_unref(&store->flights, flight);
+		superseded = rc == RC_OK && insert->superseded;
+		local_insert_unref(&store->inserts, insert);
 	}
 	return rc;
 }
@@ -138,15 +138,15 @@ static enum rc put_alone(struct local_store *store, const struct op *op,
 static enum rc put_shared(struct shared_commit *commit, const uint8_t hash[STORE_PATH_HASH_SIZE],
 			  struct view message, struct err *err)
 {
-	/* What it refers to may be in this commit: then it must not land without it. */
+	/* What it refers to may be in this commit: then it must not be committed without it. */
 	struct local_hold hold = commit->hold;
 	struct put put = { .message = BUF_INIT };
 	enum rc rc = check(commit, err);
 
 	if (rc == RC_OK)
-		rc = add_path_info(commit->store, &hold, hash, message, &put.flight, err);
+		rc = add_path_info(commit->store, &hold, hash, message, &put.insert, err);
 	if (rc != RC_OK) {
-		local_flight_unref(&commit->store->flights, put.flight);
+		local_insert_unref(&commit->store->inserts, put.insert);
 		return rc;
 	}
 	share(commit, &hold);
@@ -171,15 +171,16 @@ enum rc local_put_path_info(struct local_store *store, const struct op *op,
 
 /* ---- Waiting together ---- */
 
-static enum rc put_outrun_again(struct shared_commit *commit, const struct op *op, struct err *err)
+static enum rc put_superseded_again(struct shared_commit *commit, const struct op *op,
+				    struct err *err)
 {
 	enum rc rc = RC_OK;
 
 	for (size_t i = 0; rc == RC_OK && i < commit->count; i++) {
 		const struct put *put = &commit->puts[i];
 
-		if (put->flight->outrun)
-			rc = put_alone(commit->store, op, put->flight->key, buf_view(&put->message),
+		if (put->insert->superseded)
+			rc = put_alone(commit->store, op, put->insert->key, buf_view(&put->message),
 				       err);
 	}
 	return rc;
@@ -198,7 +199,7 @@ enum rc shared_commit_wait(struct shared_commit *commit, const struct op *op, st
 	if (rc == RC_OK)
 		rc = local_wait(commit->store, op, &hold, err);
 	if (rc == RC_OK)
-		rc = put_outrun_again(commit, op, err);
+		rc = put_superseded_again(commit, op, err);
 	/* Then it is still on its way. */
 	if (rc == RC_CANCELLED || rc == RC_DEADLINE)
 		return rc;

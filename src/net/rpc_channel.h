@@ -1,6 +1,6 @@
 /*
  * The client's side of gRPC over the C core library: a channel to one server, many small calls at
- * once (a flight), and one long call (a stream). Nothing here knows castor's services.
+ * once (a calls), and one long call (a stream). Nothing here knows castor's services.
  */
 #ifndef CASTOR_NET_RPC_CHANNEL_H
 #define CASTOR_NET_RPC_CHANNEL_H
@@ -41,11 +41,11 @@ enum rpc_family rpc_channel_family(const struct rpc_channel *channel);
 enum rc rpc_family_find(struct rpc_channel *channel, const struct op *op, const char *method,
 			struct view message, struct err *err) MUST_USE;
 
-/* ---- Flights: one thread at a time ---- */
+/* ---- Calls in calls: one thread at a time ---- */
 
-struct rpc_flight;
+struct rpc_calls;
 
-/* Called for each message of a call's reply, from rpc_flight_next. Not RC_OK: cancels the call with
+/* Called for each message of a call's reply, from rpc_calls_next. Not RC_OK: cancels the call with
  * that outcome. */
 typedef enum rc rpc_reply(void *context, struct view message, struct err *err);
 
@@ -56,25 +56,25 @@ struct rpc_done {
 	struct err err;
 };
 
-struct rpc_flight *rpc_flight_new(struct rpc_channel *channel);
+struct rpc_calls *rpc_calls_new(struct rpc_channel *channel);
 /* Cancels what is in flight and waits for it. NULL is fine. */
-void rpc_flight_free(struct rpc_flight *flight);
+void rpc_calls_free(struct rpc_calls *calls);
 /* Starts a call that sends one message, taken over from *message, and gives every reply message to
  * `reply`. Methods have the form "castore.v1.BlobService/Stat": the family comes before it. */
-void rpc_flight_start(struct rpc_flight *flight, const struct op *op, const char *method,
-		      struct buf *message, rpc_reply *reply, void *context);
+void rpc_calls_start(struct rpc_calls *calls, const struct op *op, const char *method,
+		     struct buf *message, rpc_reply *reply, void *context);
 /* The same for methods with one reply message, for less work a call. */
-void rpc_flight_start_unary(struct rpc_flight *flight, const struct op *op, const char *method,
-			    struct buf *message, rpc_reply *reply, void *context);
-/* Hurries everything in flight to its end; rpc_flight_next still returns each call. */
-void rpc_flight_cancel(struct rpc_flight *flight);
-size_t rpc_flight_count(
-	const struct rpc_flight *flight); /* calls that rpc_flight_next has not returned yet */
+void rpc_calls_start_unary(struct rpc_calls *calls, const struct op *op, const char *method,
+			   struct buf *message, rpc_reply *reply, void *context);
+/* Hurries everything in flight to its end; rpc_calls_next still returns each call. */
+void rpc_calls_cancel(struct rpc_calls *calls);
+size_t
+rpc_calls_count(const struct rpc_calls *calls); /* calls that rpc_calls_next has not returned yet */
 /* Moves everything on, until one call is over (*any true) or, with wait false, nothing is left to
  * do at the moment. The op bounds the wait; on RC_DEADLINE and RC_CANCELLED everything in flight is
  * cancelled. */
-enum rc rpc_flight_next(struct rpc_flight *flight, const struct op *op, bool wait,
-			struct rpc_done *out, bool *any, struct err *err) MUST_USE;
+enum rc rpc_calls_next(struct rpc_calls *calls, const struct op *op, bool wait,
+		       struct rpc_done *out, bool *any, struct err *err) MUST_USE;
 
 /* One call with one reply message, from any thread. With `again`, RC_UNAVAILABLE is tried again a
  * few times, with growing pauses: only for methods that may run twice. */

@@ -13,16 +13,16 @@ static enum rc ignore_reply(void *context, struct view message, struct err *err)
 static enum rc probe(struct rpc_channel *channel, enum rpc_family family, const struct op *op,
 		     const char *method, struct view message, struct err *err)
 {
-	struct rpc_flight *flight = rpc_flight_new_as(channel, family);
+	struct rpc_calls *calls = rpc_calls_new_as(channel, family);
 	struct buf copy CLEANUP(buf_release) = BUF_INIT;
 	struct rpc_done done = { 0 };
 	bool any;
 	enum rc rc;
 
 	buf_append_view(&copy, message);
-	rpc_flight_start(flight, op, method, &copy, ignore_reply, NULL);
-	rc = rpc_flight_next(flight, op, true, &done, &any, err);
-	rpc_flight_free(flight);
+	rpc_calls_start(calls, op, method, &copy, ignore_reply, NULL);
+	rc = rpc_calls_next(calls, op, true, &done, &any, err);
+	rpc_calls_free(calls);
 	return rc == RC_OK && done.rc != RC_OK ? err_set(err, done.rc, "%s", done.err.message) : rc;
 }
 

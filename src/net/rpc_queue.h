@@ -1,4 +1,4 @@
-/* What flights and streams share; private to net/rpc_*.c. */
+/* What calls and streams share; private to net/rpc_*.c. */
 #ifndef CASTOR_NET_RPC_QUEUE_H
 #define CASTOR_NET_RPC_QUEUE_H
 
@@ -20,8 +20,8 @@ void rpc_channel_set_family(struct rpc_channel *channel, enum rpc_family family)
 /* A new call on the channel: "/<family>.<method>", with the op's deadline. */
 grpc_call *rpc_channel_call(struct rpc_channel *channel, struct rpc_queue *queue,
 			    const struct op *op, enum rpc_family family, const char *method);
-/* A flight under the name of one family, for finding out which one is right. */
-struct rpc_flight *rpc_flight_new_as(struct rpc_channel *channel, enum rpc_family family);
+/* A set of calls under the name of one family, for finding out which one is right. */
+struct rpc_calls *rpc_calls_new_as(struct rpc_channel *channel, enum rpc_family family);
 
 /* Waits for the next completion at most until the op ends, in slices, so that the cancel flag is
  * seen. RC_OK with event->type GRPC_OP_COMPLETE, or (wait false) GRPC_QUEUE_TIMEOUT. */

@@ -1,4 +1,4 @@
-/* Ed25519 by libcrypto. Keys are made anew for each call: that takes a few microseconds. */
+/* Ed25519 by libcrypto. Keys are made for each call: that takes a few microseconds. */
 #include "nix/signature.h"
 
 #include <assert.h>

@@ -22,17 +22,16 @@ static enum rc ignore_reply(void *context, struct view message, struct err *err)
 	return RC_OK;
 }
 
-static void ask(struct rpc_flight *flight, const struct op *op,
-		const struct grpc_question *question, const struct digest *digest, void *context)
+static void ask(struct rpc_calls *calls, const struct op *op, const struct grpc_question *question,
+		const struct digest *digest, void *context)
 {
 	struct buf message = BUF_INIT;
 
 	question->write(digest, false, &message);
 	if (question->stream)
-		rpc_flight_start(flight, op, question->method, &message, ignore_reply, context);
+		rpc_calls_start(calls, op, question->method, &message, ignore_reply, context);
 	else
-		rpc_flight_start_unary(flight, op, question->method, &message, ignore_reply,
-				       context);
+		rpc_calls_start_unary(calls, op, question->method, &message, ignore_reply, context);
 }
 
 static enum rc ask_again(struct rpc_channel *channel, const struct op *op,
@@ -51,19 +50,19 @@ enum rc grpc_has_many(struct rpc_channel *channel, const struct op *op,
 		      size_t count, bool *out, struct err *err)
 {
 	enum rc rc = grpc_find_family(channel, op, question, err);
-	struct rpc_flight *flight;
+	struct rpc_calls *calls;
 	size_t asked = 0;
 
 	if (rc != RC_OK)
 		return rc;
-	flight = rpc_flight_new(channel);
-	while (rc == RC_OK && (asked < count || rpc_flight_count(flight) > 0)) {
+	calls = rpc_calls_new(channel);
+	while (rc == RC_OK && (asked < count || rpc_calls_count(calls) > 0)) {
 		struct rpc_done done = { 0 };
 		bool any;
 
-		for (; asked < count && rpc_flight_count(flight) < IN_FLIGHT; asked++)
-			ask(flight, op, question, &digests[asked], &out[asked]);
-		rc = rpc_flight_next(flight, op, true, &done, &any, err);
+		for (; asked < count && rpc_calls_count(calls) < IN_FLIGHT; asked++)
+			ask(calls, op, question, &digests[asked], &out[asked]);
+		rc = rpc_calls_next(calls, op, true, &done, &any, err);
 		if (rc != RC_OK || !any)
 			break;
 		bool *there = done.context;
@@ -74,6 +73,6 @@ enum rc grpc_has_many(struct rpc_channel *channel, const struct op *op,
 		if (done.rc != RC_OK && done.rc != RC_NOT_FOUND)
 			rc = err_set(err, done.rc, "%s", done.err.message);
 	}
-	rpc_flight_free(flight);
+	rpc_calls_free(calls);
 	return rc;
 }

@@ -240,7 +240,7 @@ static enum rc open_stored(const struct services *services, const struct op *op,
 		if (frame->kind == NAR_FRAME_STORED &&
 		    (layout->stored->stored[frame->source] != frame[1].at - frame->at ||
 		     layout->stored->raw[frame->source] != frame[1].nar_at - frame->nar_at))
-			return err_set(err, RC_CORRUPT, "chunks were compressed anew");
+			return err_set(err, RC_CORRUPT, "chunks were compressed again");
 	}
 	return rc;
 }

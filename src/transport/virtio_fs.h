@@ -6,7 +6,7 @@
  * A queue is started by its kick descriptor, and has a thread of its own until it is stopped. The
  * thread answers what it takes, but that READs with other requests behind them go to a pool that
  * all queues share. A queue whose guest breaks the rules of the ring takes nothing more until it is
- * started anew; the other queues go on.
+ * started again; the other queues go on.
  *
  * Called by one thread (vhost_user.c); the queues' threads are inside.
  */

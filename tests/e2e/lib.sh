@@ -96,7 +96,7 @@ address_of() {
 	fail "no server: $(cat "$2")"
 }
 
-# The golden tree, made anew: its digests and store path are known (tests/golden/README.md).
+# The golden tree, made here: its digests and store path are known (tests/golden/README.md).
 golden_tree() {
 	"$CASTOR_GOLDEN/make-vectors-tree" "$1/vectors"
 }

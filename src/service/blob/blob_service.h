@@ -266,7 +266,7 @@ struct blob_batch {
 	uint64_t pending_bytes;
 	uint64_t pending_chunks;
 	bool failed; /* by add or commit */
-	/* The backend's. Not 0: the other end cuts chunks anew, and any pieces of up to so many
+	/* The backend's. Not 0: the other end cuts its own chunks, and any pieces of up to so many
 	 * bytes do here. */
 	uint32_t pieces;
 };

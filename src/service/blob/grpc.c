@@ -125,17 +125,17 @@ static enum rc got_reply(void *context, struct view message, struct err *err)
 	return RC_OK;
 }
 
-static void get_one(struct rpc_flight *flight, const struct op *op, const struct digest *digest,
+static void get_one(struct rpc_calls *calls, const struct op *op, const struct digest *digest,
 		    struct got *got)
 {
 	struct buf message = BUF_INIT;
 
 	buf_clear(&got->bytes);
 	message_write_digest(digest, &message);
-	rpc_flight_start(flight, op, read_method, &message, got_reply, got);
+	rpc_calls_start(calls, op, read_method, &message, got_reply, got);
 }
 
-static enum rc get_all(struct rpc_flight *flight, const struct op *op, const struct digest *digests,
+static enum rc get_all(struct rpc_calls *calls, const struct op *op, const struct digest *digests,
 		       size_t count, struct got *gots, blob_done *done, void *context,
 		       struct err *err)
 {
@@ -143,26 +143,26 @@ static enum rc get_all(struct rpc_flight *flight, const struct op *op, const str
 
 	for (; asked < count && asked < READS_IN_FLIGHT; asked++) {
 		gots[asked].i = asked;
-		get_one(flight, op, &digests[asked], &gots[asked]);
+		get_one(calls, op, &digests[asked], &gots[asked]);
 	}
-	while (rpc_flight_count(flight) > 0) {
+	while (rpc_calls_count(calls) > 0) {
 		struct rpc_done over = { 0 };
 		struct got *got;
 		bool any;
-		enum rc rc = rpc_flight_next(flight, op, true, &over, &any, err);
+		enum rc rc = rpc_calls_next(calls, op, true, &over, &any, err);
 
 		if (rc != RC_OK)
 			return rc;
 		got = over.context;
 		if (over.rc == RC_UNAVAILABLE && !got->again) {
 			got->again = true;
-			get_one(flight, op, &digests[got->i], got);
+			get_one(calls, op, &digests[got->i], got);
 			continue;
 		}
 		done(context, got->i, over.rc, buf_view(&got->bytes));
 		if (asked < count) {
 			*got = (struct got){ .i = asked, .bytes = got->bytes };
-			get_one(flight, op, &digests[asked++], got);
+			get_one(calls, op, &digests[asked++], got);
 		}
 	}
 	return RC_OK;
@@ -174,14 +174,14 @@ static enum rc grpc_get_many(struct blob_service *service, const struct op *op,
 {
 	struct blob_grpc *grpc = grpc_of(service);
 	struct got *gots AUTO_FREE = mem_array(READS_IN_FLIGHT, sizeof(*gots));
-	struct rpc_flight *flight;
+	struct rpc_calls *calls;
 	enum rc rc = find_family(grpc->channel, op, err);
 
 	if (rc != RC_OK)
 		return rc;
-	flight = rpc_flight_new(grpc->channel);
-	rc = get_all(flight, op, digests, count, gots, done, context, err);
-	rpc_flight_free(flight);
+	calls = rpc_calls_new(grpc->channel);
+	rc = get_all(calls, op, digests, count, gots, done, context, err);
+	rpc_calls_free(calls);
 	for (size_t i = 0; i < READS_IN_FLIGHT; i++)
 		buf_release(&gots[i].bytes);
 	return rc;

@@ -58,8 +58,8 @@ struct grpc_batch {
 	pthread_mutex_t seen_lock;
 	struct hashmap seen; /* under it: digests that this batch met, and whether they were sent */
 	/* Of the adding thread: */
-	struct rpc_flight *flight;
-	size_t flight_bytes;
+	struct rpc_calls *calls;
+	size_t calls_bytes;
 	unsigned since_taken_up;
 	/* Chunks of the blob at hand, while it may have one message. */
 	struct grpc_encoded **held;
@@ -210,7 +210,7 @@ static enum rc take_up(struct grpc_batch *grpc, const struct rpc_done *done, str
 {
 	struct small_put *put AUTO_FREE = done->context;
 
-	grpc->flight_bytes -= put->bytes;
+	grpc->calls_bytes -= put->bytes;
 	if (done->rc != RC_OK)
 		return err_set(err, done->rc, "%s", done->err.message);
 	if (!put->replied)
@@ -222,12 +222,11 @@ static enum rc take_up(struct grpc_batch *grpc, const struct rpc_done *done, str
 static enum rc drain(struct grpc_batch *grpc, const struct op *op, size_t most, size_t most_bytes,
 		     struct err *err)
 {
-	while (rpc_flight_count(grpc->flight) > 0) {
-		bool full =
-			rpc_flight_count(grpc->flight) > most || grpc->flight_bytes > most_bytes;
+	while (rpc_calls_count(grpc->calls) > 0) {
+		bool full = rpc_calls_count(grpc->calls) > most || grpc->calls_bytes > most_bytes;
 		struct rpc_done done = { 0 };
 		bool any;
-		enum rc rc = rpc_flight_next(grpc->flight, op, full, &done, &any, err);
+		enum rc rc = rpc_calls_next(grpc->calls, op, full, &done, &any, err);
 
 		if (rc == RC_OK && any)
 			rc = take_up(grpc, &done, err);
@@ -263,11 +262,11 @@ static enum rc put_small(struct grpc_batch *grpc, const struct op *op, const str
 	put->expected = *digest;
 	put->bytes = message.len;
 	drop_held(grpc);
-	grpc->flight_bytes += put->bytes;
-	rpc_flight_start_unary(grpc->flight, op, put_method, &message, small_reply, put);
+	grpc->calls_bytes += put->bytes;
+	rpc_calls_start_unary(grpc->calls, op, put_method, &message, small_reply, put);
 	buf_release(&message);
-	if (++grpc->since_taken_up < TAKE_UP_EVERY && grpc->flight_bytes < IN_FLIGHT_BYTES &&
-	    rpc_flight_count(grpc->flight) < IN_FLIGHT)
+	if (++grpc->since_taken_up < TAKE_UP_EVERY && grpc->calls_bytes < IN_FLIGHT_BYTES &&
+	    rpc_calls_count(grpc->calls) < IN_FLIGHT)
 		return RC_OK;
 	grpc->since_taken_up = 0;
 	return drain(grpc, op, IN_FLIGHT, IN_FLIGHT_BYTES, err);
@@ -398,11 +397,11 @@ static void batch_free(struct blob_batch *batch)
 	rpc_stream_free(grpc->stream);
 	for (size_t i = 0; i < grpc->ending_count; i++)
 		rpc_stream_free(grpc->ending[i].stream);
-	rpc_flight_cancel(grpc->flight);
+	rpc_calls_cancel(grpc->calls);
 	/* Each call has memory of ours: take all of them up, whatever they say. */
-	while (rpc_flight_count(grpc->flight) > 0)
+	while (rpc_calls_count(grpc->calls) > 0)
 		(void)!drain(grpc, &op_none, 0, 0, NULL);
-	rpc_flight_free(grpc->flight);
+	rpc_calls_free(grpc->calls);
 	hashmap_release(&grpc->seen);
 	pthread_mutex_destroy(&grpc->seen_lock);
 	rpc_channel_unref(grpc->channel);
@@ -425,7 +424,7 @@ struct blob_batch *blob_grpc_batch_new(struct rpc_channel *channel)
 	blob_batch_init(&grpc->batch, &batch_ops);
 	grpc->batch.pieces = PIECE;
 	grpc->channel = rpc_channel_ref(channel);
-	grpc->flight = rpc_flight_new(channel);
+	grpc->calls = rpc_calls_new(channel);
 	pthread_mutex_init(&grpc->seen_lock, NULL);
 	hashmap_init(&grpc->seen, DIGEST_SIZE);
 	return &grpc->batch;

@@ -41,7 +41,7 @@ struct blob_grpc_reader {
 	struct rpc_channel *channel;
 	struct buf whole;            /* way one */
 	struct blob_chunk_list list; /* way two */
-	struct rpc_flight *flight;
+	struct rpc_calls *calls;
 	struct slot slots[SLOTS];
 	size_t next_index; /* where a reader that goes in order reads next */
 	int spool;         /* way three; else -1 */
@@ -54,8 +54,8 @@ static struct blob_grpc_reader *grpc_of(struct blob_reader *reader)
 
 static void drop_slots(struct blob_grpc_reader *grpc)
 {
-	rpc_flight_free(grpc->flight);
-	grpc->flight = NULL;
+	rpc_calls_free(grpc->calls);
+	grpc->calls = NULL;
 	for (size_t i = 0; i < SLOTS; i++) {
 		buf_release(&grpc->slots[i].bytes);
 		grpc->slots[i] = (struct slot){ 0 };
@@ -149,8 +149,8 @@ static void ask_for(struct blob_grpc_reader *grpc, const struct op *op, size_t i
 				       .limit = grpc->list.chunks[index].size };
 		message_write_digest(&grpc->list.chunks[index].digest, &message);
 		/* What is asked for ahead outlives this op: its deadline must not end it. */
-		rpc_flight_start(grpc->flight, &(struct op){ .trace = op->trace }, read_method,
-				 &message, slot_reply, slot);
+		rpc_calls_start(grpc->calls, &(struct op){ .trace = op->trace }, read_method,
+				&message, slot_reply, slot);
 		return;
 	}
 }
@@ -162,7 +162,7 @@ static enum rc wait_for(struct blob_grpc_reader *grpc, const struct op *op, stru
 		struct rpc_done done = { 0 };
 		struct slot *came;
 		bool any;
-		enum rc rc = rpc_flight_next(grpc->flight, op, true, &done, &any, err);
+		enum rc rc = rpc_calls_next(grpc->calls, op, true, &done, &any, err);
 
 		if (rc != RC_OK)
 			return rc;
@@ -187,10 +187,10 @@ static enum rc read_by_chunk(struct blob_grpc_reader *grpc, const struct op *op,
 	struct slot *slot = find_slot(grpc, index);
 	enum rc rc;
 
-	if (!slot && grpc->flight)
+	if (!slot && grpc->calls)
 		drop_slots(grpc);
-	if (!grpc->flight)
-		grpc->flight = rpc_flight_new(grpc->channel);
+	if (!grpc->calls)
+		grpc->calls = rpc_calls_new(grpc->channel);
 	for (size_t i = index; i <= index + (in_order ? AHEAD : 0); i++)
 		ask_for(grpc, op, i);
 	slot = find_slot(grpc, index);
@@ -285,16 +285,16 @@ static enum rc download_once(struct rpc_channel *channel, const struct op *op,
 			     const struct digest *digest, struct download *download,
 			     struct err *err)
 {
-	struct rpc_flight *flight = rpc_flight_new(channel);
+	struct rpc_calls *calls = rpc_calls_new(channel);
 	struct buf message = BUF_INIT;
 	struct rpc_done done = { 0 };
 	bool any;
 	enum rc rc;
 
 	message_write_digest(digest, &message);
-	rpc_flight_start(flight, op, read_method, &message, download_reply, download);
-	rc = rpc_flight_next(flight, op, true, &done, &any, err);
-	rpc_flight_free(flight);
+	rpc_calls_start(calls, op, read_method, &message, download_reply, download);
+	rc = rpc_calls_next(calls, op, true, &done, &any, err);
+	rpc_calls_free(calls);
 	return rc == RC_OK && done.rc != RC_OK ? err_set(err, done.rc, "%s", done.err.message) : rc;
 }
 

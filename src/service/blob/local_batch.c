@@ -24,7 +24,7 @@ enum {
 struct local_encoded {
 	struct blob_encoded base;
 	struct local_store *store;
-	struct local_flight *flight; /* NULL: it is surely part of a raw file */
+	struct local_insert *insert; /* NULL: it is surely part of a raw file */
 	uint8_t *bytes;              /* plain; NULL where the store keeps no raw files */
 };
 
@@ -50,7 +50,7 @@ static void local_free_encoded(struct blob_encoded *base)
 {
 	struct local_encoded *encoded = CONTAINER_OF(base, struct local_encoded, base);
 
-	local_flight_unref(&encoded->store->flights, encoded->flight);
+	local_insert_unref(&encoded->store->inserts, encoded->insert);
 	free(encoded->bytes);
 	free(encoded);
 }
@@ -94,7 +94,7 @@ static enum rc local_encode(struct blob_batch *base, const struct op *op, struct
 	(void)op;
 	encoded->store = batch->store;
 	encoded->base.size = (uint32_t)chunk.len;
-	encoded->base.cost = sizeof(*encoded) + sizeof(*encoded->flight);
+	encoded->base.cost = sizeof(*encoded) + sizeof(*encoded->insert);
 	if (batch->raw_files != UINT64_MAX) {
 		encoded->bytes = mem_try_alloc(chunk.len);
 		encoded->base.cost += chunk.len;
@@ -106,15 +106,15 @@ static enum rc local_encode(struct blob_batch *base, const struct op *op, struct
 	if (rc == RC_OK && chunk.len >= batch->raw_files)
 		encoded->base.digest = digest_of(chunk);
 	else if (rc == RC_OK)
-		rc = local_encode_chunk(batch->store, chunk, &encoded->flight, &stored,
+		rc = local_encode_chunk(batch->store, chunk, &encoded->insert, &stored,
 					&encoded->base.known, err);
 	if (rc != RC_OK) {
 		local_free_encoded(&encoded->base);
 		return rc;
 	}
 	encoded->base.cost += stored;
-	if (encoded->flight)
-		memcpy(encoded->base.digest.bytes, encoded->flight->key, DIGEST_SIZE);
+	if (encoded->insert)
+		memcpy(encoded->base.digest.bytes, encoded->insert->key, DIGEST_SIZE);
 	*out = &encoded->base;
 	return RC_OK;
 }
@@ -124,7 +124,7 @@ static enum rc pack_held(struct local_batch *batch, enum local_pack_class class,
 	enum rc rc = RC_OK;
 
 	for (size_t i = 0; rc == RC_OK && i < batch->held_count; i++)
-		rc = local_add(batch->store, &batch->hold, class, batch->held[i]->flight, err);
+		rc = local_add(batch->store, &batch->hold, class, batch->held[i]->insert, err);
 	batch->packed |= batch->held_count > 0;
 	return rc;
 }
@@ -223,24 +223,24 @@ static enum rc add_list(struct local_batch *batch, const struct digest *digest,
 		mem_array(value->segments, sizeof(*segments));
 	bool mine;
 
-	struct local_flight *flight = local_flight_claim(&store->flights, LOCAL_TABLE_BLOBS,
+	struct local_insert *insert = local_insert_claim(&store->inserts, LOCAL_TABLE_BLOBS,
 							 digest->bytes, DIGEST_SIZE, &mine);
 	enum rc rc = RC_OK;
 	if (mine) {
-		enum local_flight_state state = LOCAL_FLIGHT_STORED;
+		enum local_insert_state state = LOCAL_INSERT_STORED;
 
 		rc = find_blob(store, digest, err);
 		if (rc == RC_NOT_FOUND) {
 			rc = make_segments(store, digest, value, chunks, segments, err);
-			state = LOCAL_FLIGHT_READY;
+			state = LOCAL_INSERT_READY;
 		}
-		local_flight_settle(&store->flights, flight,
-				    rc == RC_OK ? state : LOCAL_FLIGHT_FAILED);
+		local_insert_settle(&store->inserts, insert,
+				    rc == RC_OK ? state : LOCAL_INSERT_FAILED);
 	}
 	if (rc == RC_OK)
-		rc = local_add_list(store, &batch->hold, flight, value, segments, value->segments,
+		rc = local_add_list(store, &batch->hold, insert, value, segments, value->segments,
 				    err);
-	local_flight_unref(&store->flights, flight);
+	local_insert_unref(&store->inserts, insert);
 	for (uint32_t i = 0; i < value->segments; i++)
 		local_record_release(&segments[i].record);
 	return rc;
@@ -254,32 +254,32 @@ static enum rc add_raw_chunks(struct local_batch *batch, const struct digest *di
 	enum rc rc = RC_OK;
 
 	for (size_t i = 0; rc == RC_OK && i < count; i++) {
-		enum local_flight_state state = LOCAL_FLIGHT_STORED;
+		enum local_insert_state state = LOCAL_INSERT_STORED;
 		struct local_place_value value;
 		bool mine;
-		struct local_flight *flight =
-			local_flight_claim(&store->flights, LOCAL_TABLE_CHUNKS,
+		struct local_insert *insert =
+			local_insert_claim(&store->inserts, LOCAL_TABLE_CHUNKS,
 					   chunks[i].digest.bytes, DIGEST_SIZE, &mine);
 
 		if (mine) {
 			rc = local_find_place(store, LOCAL_TABLE_CHUNKS, &chunks[i].digest, &value,
 					      err);
 			if (rc == RC_NOT_FOUND) {
-				state = LOCAL_FLIGHT_READY;
+				state = LOCAL_INSERT_READY;
 				rc = RC_OK;
 			}
-			flight->raw_of = *digest;
-			flight->place = (struct local_place){
+			insert->raw_of = *digest;
+			insert->place = (struct local_place){
 				.offset = chunks[i].offset,
 				.stored = chunks[i].size,
 				.raw = chunks[i].size,
 			};
-			local_flight_settle(&store->flights, flight,
-					    rc == RC_OK ? state : LOCAL_FLIGHT_FAILED);
+			local_insert_settle(&store->inserts, insert,
+					    rc == RC_OK ? state : LOCAL_INSERT_FAILED);
 		}
 		if (rc == RC_OK)
-			rc = local_add(store, &batch->hold, LOCAL_PACK_LARGE, flight, err);
-		local_flight_unref(&store->flights, flight);
+			rc = local_add(store, &batch->hold, LOCAL_PACK_LARGE, insert, err);
+		local_insert_unref(&store->inserts, insert);
 	}
 	return rc;
 }

@@ -103,7 +103,7 @@ enum rc blob_local_segment(struct local_store *store, const struct digest *diges
 	    out->blob_size != blob->size || out->start != at.start)
 		return err_set(err, RC_CORRUPT,
 			       "blob %s: its chunk list and the index disagree; `castor index "
-			       "rebuild` makes the index anew",
+			       "rebuild` rebuilds the index",
 			       hex);
 	return RC_OK;
 }

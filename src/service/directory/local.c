@@ -116,24 +116,24 @@ static void local_put_free(struct directory_put *base)
 	free(CONTAINER_OF(base, struct local_put, base));
 }
 
-static enum rc make(struct local_store *store, struct directory *dir, struct local_flight *flight,
+static enum rc make(struct local_store *store, struct directory *dir, struct local_insert *insert,
 		    struct err *err)
 {
 	const struct digest *digest = directory_digest(dir);
-	enum local_flight_state state = LOCAL_FLIGHT_FAILED;
+	enum local_insert_state state = LOCAL_INSERT_FAILED;
 	struct local_place_value value;
 	enum rc rc = local_find_place(store, LOCAL_TABLE_DIRECTORIES, digest, &value, err);
 
 	if (rc == RC_OK) {
-		state = LOCAL_FLIGHT_STORED;
+		state = LOCAL_INSERT_STORED;
 		local_touch(store, LOCAL_TABLE_DIRECTORIES, key_of(digest), value.day);
 	} else if (rc == RC_NOT_FOUND) {
 		rc = local_record_make(store->codec, LOCAL_RECORD_DIRECTORY, digest,
-				       directory_encoded(dir), &flight->record, err);
+				       directory_encoded(dir), &insert->record, err);
 		if (rc == RC_OK)
-			state = LOCAL_FLIGHT_READY;
+			state = LOCAL_INSERT_READY;
 	}
-	local_flight_settle(&store->flights, flight, state);
+	local_insert_settle(&store->inserts, insert, state);
 	return rc;
 }
 
@@ -142,18 +142,18 @@ static enum rc local_put_add(struct directory_put *base, const struct op *op, st
 			     struct err *err)
 {
 	struct local_put *put = CONTAINER_OF(base, struct local_put, base);
-	struct local_flights *flights = &put->store->flights;
+	struct local_inserts *inserts = &put->store->inserts;
 	enum rc rc = RC_OK;
 	bool mine;
 
 	(void)op;
-	struct local_flight *flight = local_flight_claim(
-		flights, LOCAL_TABLE_DIRECTORIES, directory_digest(dir)->bytes, DIGEST_SIZE, &mine);
+	struct local_insert *insert = local_insert_claim(
+		inserts, LOCAL_TABLE_DIRECTORIES, directory_digest(dir)->bytes, DIGEST_SIZE, &mine);
 	if (mine)
-		rc = make(put->store, dir, flight, err);
+		rc = make(put->store, dir, insert, err);
 	if (rc == RC_OK)
-		rc = local_add(put->store, &put->hold, LOCAL_PACK_META, flight, err);
-	local_flight_unref(flights, flight);
+		rc = local_add(put->store, &put->hold, LOCAL_PACK_META, insert, err);
+	local_insert_unref(inserts, insert);
 	return rc;
 }
 

@@ -272,7 +272,7 @@ static enum rc facts_find(struct local_store *store, const struct digest *key,
 	struct local_read *read;
 	struct view view;
 
-	if (local_flights_peek(&store->flights, LOCAL_TABLE_FACTS, key->bytes, &pending))
+	if (local_inserts_peek(&store->inserts, LOCAL_TABLE_FACTS, key->bytes, &pending))
 		return local_facts_value_decode(buf_view(&pending), out, err);
 	enum rc rc = local_index_read(store->index, &read, err);
 	if (rc != RC_OK)
@@ -304,7 +304,7 @@ static enum rc facts_get(struct nar_facts_store *base, const struct op *op, cons
 }
 
 static enum rc facts_make(struct local_store *store, struct view node, const struct digest *key,
-			  const struct local_facts_value *value, struct local_flight *flight,
+			  const struct local_facts_value *value, struct local_insert *insert,
 			  struct err *err)
 {
 	struct buf payload CLEANUP(buf_release) = BUF_INIT;
@@ -314,16 +314,16 @@ static enum rc facts_make(struct local_store *store, struct view node, const str
 	memcpy(record.nar_sha256, value->nar_sha256, sizeof(record.nar_sha256));
 	local_nar_facts_encode(&record, &payload);
 	local_facts_value_encode(value, bytes);
-	buf_append(&flight->value, bytes, sizeof(bytes));
+	buf_append(&insert->value, bytes, sizeof(bytes));
 	enum rc rc = local_record_make(store->codec, LOCAL_RECORD_NAR_FACTS, key,
-				       buf_view(&payload), &flight->record, err);
-	local_flight_settle(&store->flights, flight,
-			    rc == RC_OK ? LOCAL_FLIGHT_READY : LOCAL_FLIGHT_FAILED);
+				       buf_view(&payload), &insert->record, err);
+	local_insert_settle(&store->inserts, insert,
+			    rc == RC_OK ? LOCAL_INSERT_READY : LOCAL_INSERT_FAILED);
 	return rc;
 }
 
 /* Not waited for: they can be computed again, and the next commit takes them along. *again: other
- * facts of that node were on their way, and have landed. */
+ * facts of that node were on their way, and were committed. */
 static enum rc facts_put_once(struct local_store *store, const struct op *op, struct view node,
 			      const struct local_facts_value *value, bool *again, struct err *err)
 {
@@ -339,16 +339,16 @@ static enum rc facts_put_once(struct local_store *store, const struct op *op, st
 		return RC_OK;
 	if (rc != RC_OK && rc != RC_NOT_FOUND)
 		return rc;
-	struct local_flight *flight = local_flight_claim(&store->flights, LOCAL_TABLE_FACTS,
+	struct local_insert *insert = local_insert_claim(&store->inserts, LOCAL_TABLE_FACTS,
 							 key.bytes, DIGEST_SIZE, &mine);
-	rc = mine ? facts_make(store, node, &key, value, flight, err) : RC_OK;
+	rc = mine ? facts_make(store, node, &key, value, insert, err) : RC_OK;
 	if (rc == RC_OK)
-		rc = local_add(store, &hold, LOCAL_PACK_META, flight, err);
+		rc = local_add(store, &hold, LOCAL_PACK_META, insert, err);
 	if (rc == RC_OK && !mine) {
 		rc = local_wait(store, op, &hold, err);
 		*again = true;
 	}
-	local_flight_unref(&store->flights, flight);
+	local_insert_unref(&store->inserts, insert);
 	return rc;
 }
 

@@ -152,7 +152,7 @@ static void average_doubles(void **state)
 	mem_pages_free(zeros, CHUNK_MAX_EVER);
 }
 
-/* For a receiver that cuts anew: nothing depends on the bytes. */
+/* For a receiver that cuts chunks itself: nothing depends on the bytes. */
 static void pieces(void **state)
 {
 	enum { SIZE = 1 << 20, REST = 1000 };

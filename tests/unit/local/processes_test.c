@@ -172,7 +172,7 @@ static void test_writers(void **state)
 }
 
 /* A path info whose commit is waited for last is the one that is there, in the index and in the packs. */
-static void test_outrun(void **state)
+static void test_superseded(void **state)
 {
 	AUTO_TESTING_DIR char *dir = testing_dir();
 	struct local_store *store = fixture_open(dir);
@@ -272,7 +272,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_writers),
-		cmocka_unit_test(test_outrun),
+		cmocka_unit_test(test_superseded),
 		cmocka_unit_test(test_packs_are_taken_over),
 		cmocka_unit_test(test_killed),
 	};

@@ -1,4 +1,4 @@
-/* The index made anew equals the one that was lost; what is damaged or not whole is left out. */
+/* The rebuilt index equals the one that was lost; what is damaged or not whole is left out. */
 #include "store_fixture.h"
 
 #include <fcntl.h>

@@ -482,7 +482,7 @@ static void test_nobody_waits_any_more(void **state)
 	atomic_store(&asker.cancel, true);
 	pthread_join(asker.thread, NULL);
 	assert_int_equal(asker.rc, RC_CANCELLED);
-	/* The next one begins anew, and gets it. */
+	/* The next one begins again, and gets it. */
 	expect_content(&site);
 	assert_int_equal(site.nars, 2);
 	start = clock_monotonic_ns();

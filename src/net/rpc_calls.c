@@ -15,17 +15,17 @@
 
 enum { TRIES = 4, FIRST_PAUSE_MS = 50 };
 
-struct flight_call;
+struct pending_call;
 
-struct flight_tag {
-	struct flight_call *call;
-	void (*done)(struct flight_call *call, bool ok);
+struct call_tag {
+	struct pending_call *call;
+	void (*done)(struct pending_call *call, bool ok);
 };
 
-struct flight_call {
-	struct flight_call *next, *previous; /* of the flight */
-	struct rpc_flight *flight;
-	struct flight_tag request_tag, receive_tag, status_tag;
+struct pending_call {
+	struct pending_call *next, *previous; /* of the calls */
+	struct rpc_calls *calls;
+	struct call_tag request_tag, receive_tag, status_tag;
 	unsigned tags; /* under way */
 	grpc_call *call;
 	rpc_reply *reply;
@@ -38,37 +38,36 @@ struct flight_call {
 	struct err err;
 };
 
-struct rpc_flight {
+struct rpc_calls {
 	struct rpc_channel *channel;
 	struct rpc_queue *queue;
 	enum rpc_family family;
-	struct flight_call *calls;
+	struct pending_call *calls;
 	size_t count;
 	struct buf message; /* a reply's, while it is handed over */
 };
 
-struct rpc_flight *rpc_flight_new(struct rpc_channel *channel)
+struct rpc_calls *rpc_calls_new(struct rpc_channel *channel)
 {
-	return rpc_flight_new_as(channel, rpc_channel_family(channel));
+	return rpc_calls_new_as(channel, rpc_channel_family(channel));
 }
 
-struct rpc_flight *rpc_flight_new_as(struct rpc_channel *channel, enum rpc_family family)
+struct rpc_calls *rpc_calls_new_as(struct rpc_channel *channel, enum rpc_family family)
 {
-	struct rpc_flight *flight = mem_zalloc(sizeof(*flight));
+	struct rpc_calls *calls = mem_zalloc(sizeof(*calls));
 
-	flight->channel = rpc_channel_ref(channel);
-	flight->family = family;
-	flight->queue = rpc_queue_take(channel);
-	return flight;
+	calls->channel = rpc_channel_ref(channel);
+	calls->family = family;
+	calls->queue = rpc_queue_take(channel);
+	return calls;
 }
 
-size_t rpc_flight_count(const struct rpc_flight *flight)
+size_t rpc_calls_count(const struct rpc_calls *calls)
 {
-	return flight->count;
+	return calls->count;
 }
 
-static void start(struct flight_call *call, const grpc_op *ops, size_t count,
-		  struct flight_tag *tag)
+static void start(struct pending_call *call, const grpc_op *ops, size_t count, struct call_tag *tag)
 {
 	grpc_call_error error = grpc_call_start_batch(call->call, ops, count, tag, NULL);
 
@@ -77,7 +76,7 @@ static void start(struct flight_call *call, const grpc_op *ops, size_t count,
 	call->tags++;
 }
 
-static void receive(struct flight_call *call)
+static void receive(struct pending_call *call)
 {
 	grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
 
@@ -85,15 +84,15 @@ static void receive(struct flight_call *call)
 	start(call, &op, 1, &call->receive_tag);
 }
 
-static void on_request(struct flight_call *call, bool ok)
+static void on_request(struct pending_call *call, bool ok)
 {
 	(void)call;
 	(void)ok; /* the status says why */
 }
 
-static void give_reply(struct flight_call *call)
+static void give_reply(struct pending_call *call)
 {
-	struct buf *message = &call->flight->message;
+	struct buf *message = &call->calls->message;
 
 	buf_clear(message);
 	if (call->failed == RC_OK)
@@ -104,7 +103,7 @@ static void give_reply(struct flight_call *call)
 		call->failed = call->reply(call->context, buf_view(message), &call->err);
 }
 
-static void on_received(struct flight_call *call, bool ok)
+static void on_received(struct pending_call *call, bool ok)
 {
 	if (!ok || !call->received)
 		return;
@@ -114,42 +113,42 @@ static void on_received(struct flight_call *call, bool ok)
 	receive(call);
 }
 
-static void on_status(struct flight_call *call, bool ok)
+static void on_status(struct pending_call *call, bool ok)
 {
 	(void)call;
 	(void)ok;
 }
 
-static void on_unary(struct flight_call *call, bool ok)
+static void on_unary(struct pending_call *call, bool ok)
 {
 	(void)ok; /* the status says */
 	if (call->received)
 		give_reply(call);
 }
 
-static struct flight_call *call_new(struct rpc_flight *flight, const struct op *op,
-				    const char *method, rpc_reply *reply, void *context)
+static struct pending_call *call_new(struct rpc_calls *calls, const struct op *op,
+				     const char *method, rpc_reply *reply, void *context)
 {
-	struct flight_call *call = mem_zalloc(sizeof(*call));
+	struct pending_call *call = mem_zalloc(sizeof(*call));
 
-	call->flight = flight;
+	call->calls = calls;
 	call->reply = reply;
 	call->context = context;
 	call->details = grpc_empty_slice();
 	grpc_metadata_array_init(&call->headers);
 	grpc_metadata_array_init(&call->trailers);
-	call->call = rpc_channel_call(flight->channel, flight->queue, op, flight->family, method);
-	call->next = flight->calls;
+	call->call = rpc_channel_call(calls->channel, calls->queue, op, calls->family, method);
+	call->next = calls->calls;
 	if (call->next)
 		call->next->previous = call;
-	flight->calls = call;
-	flight->count++;
+	calls->calls = call;
+	calls->count++;
 	return call;
 }
 
 /* The request and the headers of both sides: the first four of a call's operations. */
 enum { REQUEST_OPS = 4 };
-static void request_ops(struct flight_call *call, grpc_byte_buffer *message, grpc_op *ops)
+static void request_ops(struct pending_call *call, grpc_byte_buffer *message, grpc_op *ops)
 {
 	ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
 	ops[1].op = GRPC_OP_SEND_MESSAGE;
@@ -159,7 +158,7 @@ static void request_ops(struct flight_call *call, grpc_byte_buffer *message, grp
 	ops[3].data.recv_initial_metadata.recv_initial_metadata = &call->headers;
 }
 
-static grpc_op status_op(struct flight_call *call)
+static grpc_op status_op(struct pending_call *call)
 {
 	grpc_op op = { .op = GRPC_OP_RECV_STATUS_ON_CLIENT };
 
@@ -169,17 +168,17 @@ static grpc_op status_op(struct flight_call *call)
 	return op;
 }
 
-void rpc_flight_start(struct rpc_flight *flight, const struct op *op, const char *method,
-		      struct buf *message, rpc_reply *reply, void *context)
+void rpc_calls_start(struct rpc_calls *calls, const struct op *op, const char *method,
+		     struct buf *message, rpc_reply *reply, void *context)
 {
-	struct flight_call *call = call_new(flight, op, method, reply, context);
+	struct pending_call *call = call_new(calls, op, method, reply, context);
 	grpc_byte_buffer *bytes = rpc_bytes_of(message);
 	grpc_op ops[REQUEST_OPS] = { 0 };
 	grpc_op status = status_op(call);
 
-	call->request_tag = (struct flight_tag){ call, on_request };
-	call->receive_tag = (struct flight_tag){ call, on_received };
-	call->status_tag = (struct flight_tag){ call, on_status };
+	call->request_tag = (struct call_tag){ call, on_request };
+	call->receive_tag = (struct call_tag){ call, on_received };
+	call->status_tag = (struct call_tag){ call, on_status };
 	start(call, &status, 1, &call->status_tag);
 	request_ops(call, bytes, ops);
 	start(call, ops, ARRAY_LEN(ops), &call->request_tag);
@@ -187,14 +186,14 @@ void rpc_flight_start(struct rpc_flight *flight, const struct op *op, const char
 	grpc_byte_buffer_destroy(bytes);
 }
 
-void rpc_flight_start_unary(struct rpc_flight *flight, const struct op *op, const char *method,
-			    struct buf *message, rpc_reply *reply, void *context)
+void rpc_calls_start_unary(struct rpc_calls *calls, const struct op *op, const char *method,
+			   struct buf *message, rpc_reply *reply, void *context)
 {
-	struct flight_call *call = call_new(flight, op, method, reply, context);
+	struct pending_call *call = call_new(calls, op, method, reply, context);
 	grpc_byte_buffer *bytes = rpc_bytes_of(message);
 	grpc_op ops[REQUEST_OPS + 2] = { 0 };
 
-	call->request_tag = (struct flight_tag){ call, on_unary };
+	call->request_tag = (struct call_tag){ call, on_unary };
 	request_ops(call, bytes, ops);
 	ops[REQUEST_OPS].op = GRPC_OP_RECV_MESSAGE;
 	ops[REQUEST_OPS].data.recv_message.recv_message = &call->received;
@@ -203,23 +202,23 @@ void rpc_flight_start_unary(struct rpc_flight *flight, const struct op *op, cons
 	grpc_byte_buffer_destroy(bytes);
 }
 
-/* Takes a call that is over out of the flight, and frees it. */
-static void finish(struct flight_call *call, struct rpc_done *out)
+/* Takes a call that is over out of the calls, and frees it. */
+static void finish(struct pending_call *call, struct rpc_done *out)
 {
-	struct rpc_flight *flight = call->flight;
+	struct rpc_calls *calls = call->calls;
 
 	out->context = call->context;
 	out->rc = call->failed;
 	out->err = call->err;
 	if (out->rc == RC_OK)
-		out->rc = rpc_status(flight->channel, call->status, call->details, &out->err);
+		out->rc = rpc_status(calls->channel, call->status, call->details, &out->err);
 	if (call->next)
 		call->next->previous = call->previous;
 	if (call->previous)
 		call->previous->next = call->next;
 	else
-		flight->calls = call->next;
-	flight->count--;
+		calls->calls = call->next;
+	calls->count--;
 	grpc_slice_unref(call->details);
 	grpc_metadata_array_destroy(&call->headers);
 	grpc_metadata_array_destroy(&call->trailers);
@@ -227,23 +226,23 @@ static void finish(struct flight_call *call, struct rpc_done *out)
 	free(call);
 }
 
-void rpc_flight_cancel(struct rpc_flight *flight)
+void rpc_calls_cancel(struct rpc_calls *calls)
 {
-	for (struct flight_call *call = flight->calls; call; call = call->next)
+	for (struct pending_call *call = calls->calls; call; call = call->next)
 		grpc_call_cancel(call->call, NULL);
 }
 
-enum rc rpc_flight_next(struct rpc_flight *flight, const struct op *op, bool wait,
-			struct rpc_done *out, bool *any, struct err *err)
+enum rc rpc_calls_next(struct rpc_calls *calls, const struct op *op, bool wait,
+		       struct rpc_done *out, bool *any, struct err *err)
 {
 	*any = false;
-	while (flight->count > 0) {
+	while (calls->count > 0) {
 		grpc_event event;
-		struct flight_tag *tag;
-		enum rc rc = rpc_queue_next(flight->queue, op, wait, &event, err);
+		struct call_tag *tag;
+		enum rc rc = rpc_queue_next(calls->queue, op, wait, &event, err);
 
 		if (rc != RC_OK) {
-			rpc_flight_cancel(flight);
+			rpc_calls_cancel(calls);
 			return rc;
 		}
 		if (event.type != GRPC_OP_COMPLETE)
@@ -260,21 +259,21 @@ enum rc rpc_flight_next(struct rpc_flight *flight, const struct op *op, bool wai
 	return RC_OK;
 }
 
-void rpc_flight_free(struct rpc_flight *flight)
+void rpc_calls_free(struct rpc_calls *calls)
 {
 	struct rpc_done done;
 	bool any;
 
-	if (!flight)
+	if (!calls)
 		return;
-	rpc_flight_cancel(flight);
-	while (flight->count > 0)
-		if (rpc_flight_next(flight, &op_none, true, &done, &any, NULL) != RC_OK)
+	rpc_calls_cancel(calls);
+	while (calls->count > 0)
+		if (rpc_calls_next(calls, &op_none, true, &done, &any, NULL) != RC_OK)
 			break;
-	rpc_queue_give(flight->channel, flight->queue);
-	rpc_channel_unref(flight->channel);
-	buf_release(&flight->message);
-	free(flight);
+	rpc_queue_give(calls->channel, calls->queue);
+	rpc_channel_unref(calls->channel);
+	buf_release(&calls->message);
+	free(calls);
 }
 
 struct unary {
@@ -297,16 +296,16 @@ static enum rc unary_once(struct rpc_channel *channel, const struct op *op, cons
 			  struct view message, struct buf *reply, struct err *err)
 {
 	struct unary unary = { .reply = reply };
-	struct rpc_flight *flight = rpc_flight_new(channel);
+	struct rpc_calls *calls = rpc_calls_new(channel);
 	struct buf copy = BUF_INIT;
 	struct rpc_done done = { 0 };
 	bool any = false;
 	enum rc rc;
 
 	buf_append_view(&copy, message);
-	rpc_flight_start(flight, op, method, &copy, unary_reply, &unary);
-	rc = rpc_flight_next(flight, op, true, &done, &any, err);
-	rpc_flight_free(flight);
+	rpc_calls_start(calls, op, method, &copy, unary_reply, &unary);
+	rc = rpc_calls_next(calls, op, true, &done, &any, err);
+	rpc_calls_free(calls);
 	buf_release(&copy);
 	if (rc != RC_OK)
 		return rc;
