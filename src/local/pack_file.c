@@ -4,8 +4,6 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -15,19 +13,7 @@ enum {
 	ADVISE_STEP = 512 << 10,
 	AHEAD_WINDOW = 4 << 20,
 	AHEAD_NEAR = 1 << 20,
-	/* A process has 128 TiB of address space, and 65,530 mappings. */
-	MAPPED_PACKS_MAX = 4096,
 };
-/* Of address space, past the end of any pack: what is appended later can be seen there too. */
-#define MAPPED (UINT64_C(5) << 30)
-
-static atomic_uint mapped_packs;
-
-static void unmap(uint8_t *map)
-{
-	munmap(map, MAPPED);
-	atomic_fetch_sub(&mapped_packs, 1);
-}
 
 struct pack_file *pack_file_new(uint32_t id, int fd)
 {
@@ -49,8 +35,6 @@ void pack_file_unref(struct pack_file *file)
 {
 	if (!file || !refcount_unref(&file->ref))
 		return;
-	if (file->map)
-		unmap(file->map);
 	close(file->fd);
 	free(file);
 }
@@ -86,34 +70,4 @@ void pack_file_read_ahead(struct pack_file *file, uint64_t offset, uint64_t len)
 	uint64_t to = offset + len + AHEAD_WINDOW;
 	if (atomic_compare_exchange_strong(&file->advised, &advised, to))
 		pack_file_advise(file, from, to);
-}
-
-static uint8_t *map_pack(int fd)
-{
-	void *map = MAP_FAILED;
-
-	if (atomic_fetch_add(&mapped_packs, 1) < MAPPED_PACKS_MAX)
-		map = mmap(NULL, MAPPED, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED)
-		atomic_fetch_sub(&mapped_packs, 1);
-	return map == MAP_FAILED ? NULL : map;
-}
-
-const uint8_t *pack_file_map(struct pack_file *file, uint64_t end)
-{
-	uint8_t *map = atomic_load_explicit(&file->map, memory_order_acquire), *other = NULL;
-	struct stat st;
-
-	if (end > MAPPED || fstat(file->fd, &st) != 0 || (uint64_t)st.st_size < end)
-		return NULL;
-	if (!map) {
-		map = map_pack(file->fd);
-		if (!map)
-			return NULL;
-		if (!atomic_compare_exchange_strong(&file->map, &other, map)) {
-			unmap(map);
-			map = other;
-		}
-	}
-	return map;
 }

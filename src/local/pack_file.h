@@ -1,6 +1,6 @@
 /*
- * A pack that is open for reading, shared by reference count: its descriptor, what the kernel was
- * asked to read of it beforehand, and where it is mapped. Thread-safe.
+ * A pack that is open for reading, shared by reference count: its descriptor, and what the kernel
+ * was asked to read of it beforehand. Thread-safe.
  */
 #ifndef CASTOR_LOCAL_PACK_FILE_H
 #define CASTOR_LOCAL_PACK_FILE_H
@@ -18,7 +18,6 @@ struct pack_file {
 	/* Sequential readers are met halfway: see pack_file_read_ahead. */
 	_Atomic uint64_t last;    /* where the last read ended */
 	_Atomic uint64_t advised; /* up to where the kernel was asked to read */
-	_Atomic(uint8_t *) map;   /* NULL: nobody wanted that yet */
 };
 
 /* Takes the descriptor over. */
@@ -34,8 +33,5 @@ void pack_file_advise(const struct pack_file *file, uint64_t from, uint64_t to);
  * NAR order does, finds the pack in memory before it asks, even where each read is a call of its
  * own from another thread. */
 void pack_file_read_ahead(struct pack_file *file, uint64_t offset, uint64_t len);
-/* The whole file in memory, for as long as it is held; NULL: it cannot be mapped, or has not `end`
- * bytes. For system calls alone: see blob_frames_map. */
-const uint8_t *pack_file_map(struct pack_file *file, uint64_t end);
 
 #endif

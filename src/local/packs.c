@@ -419,35 +419,6 @@ enum rc local_packs_frames(struct pack_file *file, const struct local_place *pla
 	return RC_OK;
 }
 
-bool local_packs_map(struct pack_file *file, const struct local_place *places, size_t count,
-		     struct view *out)
-{
-	const uint8_t *map;
-	uint64_t end = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		if (record_end(&places[i]) < places[i].offset)
-			return false;
-		end = record_end(&places[i]) > end ? record_end(&places[i]) : end;
-	}
-	map = pack_file_map(file, end);
-	if (!map)
-		return false;
-	for (size_t i = 0; i < count; i++)
-		out[i] = view_of(map + places[i].offset + LOCAL_RECORD_HEADER_SIZE,
-				 places[i].stored);
-	for (size_t at = 0; at < count;) {
-		uint64_t from = places[at].offset, to = record_end(&places[at]);
-
-		while (++at < count && places[at].offset >= from &&
-		       places[at].offset <= to + GAP_MAX)
-			to = record_end(&places[at]);
-		pack_file_advise(file, from, to);
-		pack_file_read_ahead(file, from, to - from);
-	}
-	return true;
-}
-
 /* ---- Meta records ---- */
 
 static enum rc window_get(struct local_packs *packs, struct pack_file *file, uint64_t number,

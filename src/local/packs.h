@@ -62,11 +62,6 @@ enum rc local_packs_file(struct local_packs *packs, uint32_t id, struct pack_fil
 enum rc local_packs_frames(struct pack_file *file, const struct local_place *places,
 			   const struct digest *digests, size_t count, uint8_t *out,
 			   struct err *err) MUST_USE;
-/* Where the frames of those chunks lie in memory, for as long as the pack is held open; false: it
- * cannot be mapped, or ends before one of them. Starts to read them. For system calls alone: see
- * blob_frames_map. */
-bool local_packs_map(struct pack_file *file, const struct local_place *places, size_t count,
-		     struct view *out) MUST_USE;
 
 /* Starts to read a place, without waiting. */
 void local_packs_will_need(struct local_packs *packs, const struct local_place_value *value);

@@ -10,10 +10,10 @@
 #include "transfer/nar_body.h"
 
 enum {
-	BLOCK = 512 << 10, /* of a body, read and given to the kernel at once */
-	/* Up to here the kernel gets a body as it lies, and reads all of it from the disk at once. Of a
-	 * larger one a stretch is read ahead, and then the next. */
-	UNREAD_MAX = 16 << 20,
+	/* Of a body, read and given to the kernel at once; fewer bytes where many bodies are sent. */
+	BLOCK_MAX = 1 << 20,
+	BLOCK_MIN = 32 << 10,
+	BLOCKS_MEMORY = 64 << 20,
 	ETAG_MAX = 2 + NAR_LAYOUT_ID_HEX + 1,
 };
 
@@ -27,6 +27,8 @@ void nar_plain_id(const struct node *node, uint8_t id[NAR_LAYOUT_ID_SIZE])
 /* A body that is read while it is sent. Its beginning was read before the reply: that is when the status
  * can still tell of a failure, and the library has a client wait where the first call fails. */
 struct reading {
+	struct binary_cache *cache;
+	size_t counted; /* in its blocks_memory */
 	struct nar_body *body;
 	uint8_t *first; /* until it was sent */
 	size_t first_len;
@@ -56,9 +58,23 @@ static void free_reading(void *arg)
 {
 	struct reading *reading = arg;
 
+	atomic_fetch_sub(&reading->cache->blocks_memory, reading->counted);
 	nar_body_free(reading->body);
 	free(reading->first);
 	free(reading);
+}
+
+/* What one body takes leaves as much for each of seven more. */
+static size_t block_size(struct binary_cache *cache, uint64_t len)
+{
+	size_t used = atomic_load(&cache->blocks_memory);
+	size_t block = used < BLOCKS_MEMORY ? (BLOCKS_MEMORY - used) / 8 : 0;
+
+	if (block < BLOCK_MIN)
+		block = BLOCK_MIN;
+	if (block > BLOCK_MAX)
+		block = BLOCK_MAX;
+	return len < block ? (size_t)len : block;
 }
 
 struct wish {
@@ -117,31 +133,6 @@ static unsigned decide(const struct http_exchange *exchange, struct wish *wish)
 						  : MHD_HTTP_RANGE_NOT_SATISFIABLE;
 }
 
-static void free_layout(void *arg)
-{
-	nar_layout_unref(arg);
-}
-
-/* NULL: it does not lie anywhere, or no memory. */
-static struct MHD_Response *unread_response(const struct wish *wish, struct nar_layout *layout)
-{
-	AUTO_FREE struct view *pieces = NULL;
-	AUTO_FREE struct MHD_IoVec *iov = NULL;
-	struct MHD_Response *response;
-	size_t count;
-
-	if (!nar_body_pieces(layout, wish->from, wish->to, &pieces, &count))
-		return NULL;
-	iov = mem_array(count, sizeof(*iov));
-	for (size_t i = 0; i < count; i++)
-		iov[i] = (struct MHD_IoVec){ pieces[i].ptr, pieces[i].len };
-	response = MHD_create_response_from_iovec(iov, (unsigned)count, free_layout,
-						  nar_layout_ref(layout));
-	if (!response)
-		nar_layout_unref(layout);
-	return response;
-}
-
 static enum rc read_first(struct reading *reading, size_t len, struct err *err)
 {
 	enum rc rc = RC_OK;
@@ -165,21 +156,25 @@ static enum rc read_response(struct binary_cache *cache, const struct wish *wish
 			     struct err *err)
 {
 	uint64_t len = wish->to - wish->from;
-	size_t block = len < BLOCK ? (size_t)len : BLOCK;
+	size_t block = block_size(cache, len);
 	struct reading *reading = mem_zalloc(sizeof(*reading));
 	enum rc rc = RC_OK;
 
+	reading->cache = cache;
+	/* The library's block, and the first until it was sent. */
+	reading->counted = len == block ? block : 2 * block;
+	atomic_fetch_add(&cache->blocks_memory, reading->counted);
 	reading->body = nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
 	nar_body_use(reading->body, cache->decoded);
 	if (get && len > 0)
 		rc = read_first(reading, block, err);
 	if (rc == RC_OK && get && reading->first_len == len && len > 0) {
-		*out = MHD_create_response_from_buffer((size_t)len, reading->first,
-						       MHD_RESPMEM_MUST_FREE);
+		*out = MHD_create_response_from_buffer_with_free_callback_cls(
+			(size_t)len, reading->first, free_reading, reading);
 		if (*out)
-			reading->first = NULL;
+			return RC_OK;
 	} else if (rc == RC_OK) {
-		*out = MHD_create_response_from_callback(len, len < BLOCK ? block + 1 : block,
+		*out = MHD_create_response_from_callback(len, len == block ? block + 1 : block,
 							 read_body, reading, free_reading);
 		if (*out)
 			return RC_OK;
@@ -195,13 +190,10 @@ static void reply_body(struct binary_cache *cache, struct http_exchange *exchang
 	struct MHD_Response *response = NULL;
 	bool get = exchange->method == HTTP_GET;
 	struct err err = ERR_INIT;
-	enum rc rc = RC_OK;
+	enum rc rc;
 	char text[96];
 
-	if (!plain && get && wish->to - wish->from <= UNREAD_MAX)
-		response = unread_response(wish, layout);
-	if (!response)
-		rc = read_response(cache, wish, get, layout, plain, &response, &err);
+	rc = read_response(cache, wish, get, layout, plain, &response, &err);
 	if (rc != RC_OK)
 		binary_cache_reply_error(exchange, rc, &err);
 	if (!response)

@@ -2,6 +2,8 @@
 #ifndef CASTOR_SERVER_BINARY_CACHE_PRIVATE_H
 #define CASTOR_SERVER_BINARY_CACHE_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "base/lru.h"
 #include "server/binary_cache.h"
 #include "server/http_route.h"
@@ -16,6 +18,7 @@ struct binary_cache {
 	struct nar_decoded *decoded; /* NULL: nothing is kept decoded */
 	struct lru *narinfos;        /* hash part → struct rendered */
 	struct nar_uploads *uploads; /* NULL: there are none */
+	atomic_size_t blocks_memory; /* of bodies that are being sent */
 	struct MHD_Response *cache_info, *health, *absent;
 };
 

@@ -288,50 +288,6 @@ enum rc nar_body_read(struct nar_body *body, const struct op *op, void *out, siz
 	return RC_OK;
 }
 
-/* ---- Without reading ---- */
-
-/* Where frames from `first` on lie whole: as many as are of one kind, at most to the last one. 0:
- * the first of them lies nowhere. */
-static size_t find_run(const struct nar_layout *layout, size_t first, size_t last, struct view *out)
-{
-	const struct nar_frame *frames = &layout->frames[first];
-	size_t n = 1;
-
-	switch (frames->kind) {
-	case NAR_FRAME_LITERAL:
-		*out = view_of(layout->literals.ptr + frames->source, stored_size(layout, first));
-		return 1;
-	case NAR_FRAME_STORED:
-		while (first + n <= last && frames[n].kind == NAR_FRAME_STORED &&
-		       frames[n].source == frames->source + n)
-			n++;
-		return blob_frames_map(layout->stored, frames->source, n, out) ? n : 0;
-	default:
-		return 0;
-	}
-}
-
-bool nar_body_pieces(const struct nar_layout *layout, uint64_t at, uint64_t end, struct view **out,
-		     size_t *count)
-{
-	size_t first = nar_layout_find(layout, false, at);
-	size_t last = nar_layout_find(layout, false, end - 1), n;
-	AUTO_FREE struct view *pieces = mem_array(last - first + 1, sizeof(*pieces));
-
-	for (size_t i = first; i <= last; i += n) {
-		n = find_run(layout, i, last, &pieces[i - first]);
-		if (n == 0)
-			return false;
-	}
-	pieces[last - first].len = (size_t)(end - layout->frames[last].at);
-	pieces[0].ptr += at - layout->frames[first].at;
-	pieces[0].len -= (size_t)(at - layout->frames[first].at);
-	*out = pieces;
-	*count = last - first + 1;
-	pieces = NULL;
-	return true;
-}
-
 enum rc nar_body_check(const struct nar_layout *layout, struct blob_service *blobs,
 		       const struct op *op, struct err *err)
 {

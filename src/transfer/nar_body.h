@@ -22,11 +22,6 @@ void nar_body_free(struct nar_body *body); /* NULL is fine */
  * against their digests: who asked for a NAR checks its hash. */
 enum rc nar_body_read(struct nar_body *body, const struct op *op, void *out, size_t len,
 		      size_t *got, struct err *err) MUST_USE;
-/* The same bytes of the body of frames, not read, but as they lie in memory and in mapped files, in
- * order: for system calls alone (blob_frames_map), as long as the layout lives. The disk begins to
- * read them. False: some lie nowhere. *out is owned by the caller; at is less than end. */
-bool nar_body_pieces(const struct nar_layout *layout, uint64_t at, uint64_t end, struct view **out,
-		     size_t *count) MUST_USE;
 /* That everything a body of it needs can be read, as far as can be told without reading it. Frames that
  * are held open need no question. RC_NOT_FOUND. */
 enum rc nar_body_check(const struct nar_layout *layout, struct blob_service *blobs,

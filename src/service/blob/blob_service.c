@@ -159,12 +159,6 @@ enum rc blob_frames_read(struct blob_frames *frames, const struct op *op, size_t
 	return rc == RC_OK ? frames->ops->read(frames, op, first, count, out, err) : rc;
 }
 
-bool blob_frames_map(struct blob_frames *frames, size_t first, size_t count, struct view *out)
-{
-	assert(first <= frames->count && count <= frames->count - first);
-	return frames->ops->map && frames->ops->map(frames, first, count, out);
-}
-
 void blob_frames_free(struct blob_frames *frames)
 {
 	if (!frames)

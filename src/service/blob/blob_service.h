@@ -198,8 +198,6 @@ struct blob_frames_ops {
 	 * decodes to its chunk; nothing but its place is checked. */
 	enum rc (*read)(struct blob_frames *frames, const struct op *op, size_t first, size_t count,
 			void *out, struct err *err);
-	/* Optional: see blob_frames_map. */
-	bool (*map)(struct blob_frames *frames, size_t first, size_t count, struct view *out);
 };
 struct blob_frames {
 	const struct blob_frames_ops *ops;
@@ -214,12 +212,6 @@ enum rc blob_service_open_frames(struct blob_service *service, const struct op *
 /* All of them must be frames. */
 enum rc blob_frames_read(struct blob_frames *frames, const struct op *op, size_t first,
 			 size_t count, void *out, struct err *err) MUST_USE;
-/* Where those frames lie in memory, for as long as the object lives; false: one of them lies
- * nowhere. The disk begins to read them. They are in mapped files, for system calls that send them
- * unread: where a file cannot be read they say EFAULT, and whoever looks at it himself dies of
- * SIGBUS. That the files are long enough is all that is checked. */
-bool blob_frames_map(struct blob_frames *frames, size_t first, size_t count,
-		     struct view *out) MUST_USE;
 void blob_frames_free(struct blob_frames *frames); /* NULL is fine */
 
 /* A whole small blob. RC_TOO_LARGE past max. Appends. */

@@ -58,27 +58,7 @@ static enum rc frames_read(struct blob_frames *base, const struct op *op, size_t
 	return RC_OK;
 }
 
-static bool frames_map(struct blob_frames *base, size_t first, size_t count, struct view *out)
-{
-	struct local_frames *frames = frames_of(base);
-
-	for (size_t at = first, end = first + count; at < end;) {
-		struct pack_file *file = frames->files[at];
-		size_t n = 0;
-
-		while (at + n < end && frames->files[at + n] == file)
-			n++;
-		if (!file || !local_packs_map(file, frames->places + at, n, out))
-			return false;
-		out += n;
-		at += n;
-	}
-	return true;
-}
-
-static const struct blob_frames_ops frames_ops = { .free = frames_free,
-						   .read = frames_read,
-						   .map = frames_map };
+static const struct blob_frames_ops frames_ops = { .free = frames_free, .read = frames_read };
 
 static enum rc find_places(struct local_store *store, const struct op *op,
 			   struct local_frames *frames, struct err *err)

@@ -67,31 +67,6 @@ static void expect_ranges(struct nar_layout *layout, struct blob_service *blobs,
 	}
 }
 
-/* The pieces of any range are what reading it brings; where there are slices, some ranges have none. */
-static void expect_pieces(const struct nar_layout *layout, const struct buf *whole)
-{
-	struct testing_random random = testing_random_of(4);
-	unsigned none = 0;
-
-	for (int i = 0; i < 12; i++) {
-		size_t from = i == 0 ? 0 : testing_below(&random, whole->len);
-		size_t to =
-			i == 0 ? whole->len : from + 1 + testing_below(&random, whole->len - from);
-		AUTO_FREE struct view *pieces = NULL;
-		AUTO_BUF sent = BUF_INIT;
-		size_t count;
-
-		if (!nar_body_pieces(layout, from, to, &pieces, &count)) {
-			none++;
-			continue;
-		}
-		for (size_t n = 0; n < count; n++)
-			buf_append_view(&sent, pieces[n]);
-		assert_view_equal(buf_view(&sent), view_slice(buf_view(whole), from, to - from));
-	}
-	assert_true((none > 0) == (layout->slice_count > 0));
-}
-
 /* With a cache for all frames, one for some, and one for none; filled, and then used. */
 static void expect_cached(struct nar_layout *layout, struct blob_service *blobs,
 			  const struct buf *nar)
@@ -129,7 +104,6 @@ static void expect_layout(struct nar_layout *layout, struct blob_service *blobs,
 	assert_view_equal(buf_view(&decoded), buf_view(nar));
 	expect_ranges(layout, blobs, true, nar, 1);
 	expect_ranges(layout, blobs, false, &frames, 2);
-	expect_pieces(layout, &frames);
 }
 
 /* What was kept says the same; one changed byte, or a cut, and it is not taken. */
