@@ -10,6 +10,7 @@
 
 #include <brotli/decode.h>
 #include <bzlib.h>
+#include <lz4frame.h>
 #include <lzma.h>
 #include <zlib.h>
 #include <zstd.h>
@@ -51,11 +52,12 @@ struct decompressor {
 	uint8_t magic[ZSTD_MAGIC_LEN];
 	size_t magic_len, magic_used;
 	union {
-		lzma_stream xz;
+		lzma_stream xz; /* and lzma, lzip */
 		ZSTD_DCtx *zstd;
 		bz_stream bzip2;
 		z_stream gzip;
 		BrotliDecoderState *brotli;
+		LZ4F_dctx *lz4;
 	} state;
 };
 
@@ -125,17 +127,31 @@ static void none_close(struct decompressor *d)
 	(void)d;
 }
 
-/* ---- xz ---- */
+/* ---- xz, lzip, and the lzma that was before them: all of liblzma ---- */
+
+static const lzma_stream xz_initial = LZMA_STREAM_INIT;
+static const uint64_t xz_memory = DECOMPRESS_WINDOW_MAX + XZ_MEMORY_SLACK;
 
 static enum rc xz_open(struct decompressor *d, struct err *err)
 {
-	static const lzma_stream initial = LZMA_STREAM_INIT;
+	d->state.xz = xz_initial;
+	return lzma_stream_decoder(&d->state.xz, xz_memory, LZMA_CONCATENATED) == LZMA_OK
+		       ? RC_OK
+		       : no_memory(d, err);
+}
 
-	d->state.xz = initial;
-	if (lzma_stream_decoder(&d->state.xz, DECOMPRESS_WINDOW_MAX + XZ_MEMORY_SLACK,
-				LZMA_CONCATENATED) != LZMA_OK)
-		return no_memory(d, err);
-	return RC_OK;
+static enum rc lzip_open(struct decompressor *d, struct err *err)
+{
+	d->state.xz = xz_initial;
+	return lzma_lzip_decoder(&d->state.xz, xz_memory, LZMA_CONCATENATED) == LZMA_OK
+		       ? RC_OK
+		       : no_memory(d, err);
+}
+
+static enum rc lzma_open(struct decompressor *d, struct err *err)
+{
+	d->state.xz = xz_initial;
+	return lzma_alone_decoder(&d->state.xz, xz_memory) == LZMA_OK ? RC_OK : no_memory(d, err);
 }
 
 static enum rc xz_step(struct decompressor *d, struct view *input, bool last, struct room *out,
@@ -144,6 +160,10 @@ static enum rc xz_step(struct decompressor *d, struct view *input, bool last, st
 	lzma_stream *xz = &d->state.xz;
 	lzma_ret ret;
 
+	if (d->at_end) {
+		d->streams++;
+		return broken(d, "not its own", err);
+	}
 	xz->next_in = input->ptr;
 	xz->avail_in = input->len;
 	xz->next_out = out->ptr;
@@ -164,7 +184,7 @@ static enum rc xz_step(struct decompressor *d, struct view *input, bool last, st
 	case LZMA_MEM_ERROR:
 		return no_memory(d, err);
 	case LZMA_FORMAT_ERROR:
-		return broken(d, "no mark of xz", err);
+		return broken(d, "it does not begin as one", err);
 	case LZMA_OPTIONS_ERROR:
 		return broken(d, "options that this version does not know", err);
 	default:
@@ -396,6 +416,39 @@ static void brotli_close(struct decompressor *d)
 	BrotliDecoderDestroyInstance(d->state.brotli);
 }
 
+/* ---- lz4: its blocks have 4 MiB at most, and refer back 64 KiB ---- */
+
+static enum rc lz4_open(struct decompressor *d, struct err *err)
+{
+	return LZ4F_isError(LZ4F_createDecompressionContext(&d->state.lz4, LZ4F_VERSION))
+		       ? no_memory(d, err)
+		       : RC_OK;
+}
+
+static enum rc lz4_step(struct decompressor *d, struct view *input, bool last, struct room *out,
+			struct err *err)
+{
+	size_t in = input->len, to = out->len, ret;
+
+	(void)last;
+	if (d->at_end) {
+		d->at_end = false;
+		d->streams++;
+	}
+	ret = LZ4F_decompress(d->state.lz4, out->ptr, &to, input->ptr, &in, NULL);
+	*input = drop(*input, in);
+	fill(out, to);
+	if (LZ4F_isError(ret))
+		return broken(d, LZ4F_getErrorName(ret), err);
+	d->at_end = ret == 0;
+	return RC_OK;
+}
+
+static void lz4_close(struct decompressor *d)
+{
+	LZ4F_freeDecompressionContext(d->state.lz4);
+}
+
 /* ---- Any format ---- */
 
 static const struct format formats[COMPRESSION_COUNT_] = {
@@ -405,6 +458,9 @@ static const struct format formats[COMPRESSION_COUNT_] = {
 	[COMPRESSION_BZIP2] = { "bzip2", bzip2_open, bzip2_step, bzip2_close },
 	[COMPRESSION_GZIP] = { "gzip", gzip_open, gzip_step, gzip_close },
 	[COMPRESSION_BROTLI] = { "br", brotli_open, brotli_step, brotli_close },
+	[COMPRESSION_LZMA] = { "lzma", lzma_open, xz_step, xz_close },
+	[COMPRESSION_LZIP] = { "lzip", lzip_open, xz_step, xz_close },
+	[COMPRESSION_LZ4] = { "lz4", lz4_open, lz4_step, lz4_close },
 };
 
 enum rc decompressor_new(enum compression compression, struct decompressor **out, struct err *err)
@@ -476,54 +532,38 @@ enum rc decompressor_read(struct decompressor *d, struct view *input, bool last,
 
 /* ---- Which format ---- */
 
-const char *compression_name(enum compression compression)
-{
-	return formats[compression].name;
-}
-
-enum rc compression_parse(struct view name, enum compression *out, struct err *err)
-{
-	*out = COMPRESSION_NONE;
-	for (unsigned i = 0; i < COMPRESSION_COUNT_; i++) {
-		if (view_equal_string(name, formats[i].name)) {
-			*out = (enum compression)i;
-			return RC_OK;
-		}
-	}
-	return err_set(err, RC_UNSUPPORTED, "the compression \"%.*s\" is not one that castor reads",
-		       name.len < 64 ? (int)name.len : 64, (const char *)name.ptr);
-}
-
 static bool begins(struct view first, const char *mark, size_t len)
 {
 	return first.len >= len && memcmp(first.ptr, mark, len) == 0;
 }
 
-enum rc compression_detect(struct view first, struct view file_name, enum compression *out,
-			   struct err *err)
+enum compression compression_detect(struct view first, struct view file_name)
 {
 	static const struct view br = { (const uint8_t *)".br", 3 };
+	static const struct {
+		const char *mark;
+		size_t len;
+		enum compression compression;
+	} marks[] = {
+		{ "\xfd\x37zXZ\0", 6, COMPRESSION_XZ },
+		{ "BZh", 3, COMPRESSION_BZIP2 },
+		{ "\x1f\x8b", 2, COMPRESSION_GZIP },
+		{ "LZIP", 4, COMPRESSION_LZIP },
+		{ "\x04\x22\x4d\x18", 4, COMPRESSION_LZ4 },
+		/* The usual properties, and a dictionary of a multiple of 64 KiB. */
+		{ "\x5d\0\0", 3, COMPRESSION_LZMA },
+	};
 
-	*out = COMPRESSION_NONE;
-	if (begins(first, "LZIP", 4))
-		return err_set(err, RC_UNSUPPORTED, "castor does not read lzip");
-	if (begins(first, "\x04\x22\x4d\x18", 4))
-		return err_set(err, RC_UNSUPPORTED, "castor does not read lz4");
-	if (begins(first,
-		   "\xfd"
-		   "7zXZ\0",
-		   6))
-		*out = COMPRESSION_XZ;
-	else if (first.len >= ZSTD_MAGIC_LEN && zstd_magic_is_right(first.ptr))
-		*out = COMPRESSION_ZSTD;
-	else if (begins(first, "BZh", 3))
-		*out = COMPRESSION_BZIP2;
-	else if (begins(first, "\x1f\x8b", 2))
-		*out = COMPRESSION_GZIP;
-	else if (file_name.len >= br.len &&
-		 view_equal(view_slice(file_name, file_name.len - br.len, br.len), br))
-		*out = COMPRESSION_BROTLI;
-	return RC_OK;
+	for (size_t i = 0; i < ARRAY_LEN(marks); i++) {
+		if (begins(first, marks[i].mark, marks[i].len))
+			return marks[i].compression;
+	}
+	if (first.len >= ZSTD_MAGIC_LEN && zstd_magic_is_right(first.ptr))
+		return COMPRESSION_ZSTD;
+	if (file_name.len >= br.len &&
+	    view_equal(view_slice(file_name, file_name.len - br.len, br.len), br))
+		return COMPRESSION_BROTLI;
+	return COMPRESSION_NONE;
 }
 
 /* ---- Pulled ---- */
@@ -577,15 +617,14 @@ static enum rc pull(struct decompress_stream *stream, struct err *err)
 
 static enum rc begin(struct decompress_stream *stream, struct err *err)
 {
-	enum compression compression;
 	enum rc rc = RC_OK;
 
 	while (rc == RC_OK && !stream->last && stream->left.len < COMPRESSION_MAGIC_LEN)
 		rc = pull(stream, err);
-	if (rc == RC_OK)
-		rc = compression_detect(stream->left, view_of_string(stream->file_name),
-					&compression, err);
-	return rc == RC_OK ? decompressor_new(compression, &stream->decompressor, err) : rc;
+	if (rc != RC_OK)
+		return rc;
+	return decompressor_new(compression_detect(stream->left, view_of_string(stream->file_name)),
+				&stream->decompressor, err);
 }
 
 enum rc decompress_stream_read(void *stream_, void *out, size_t len, size_t *got, struct err *err)

@@ -19,6 +19,9 @@ enum compression {
 	COMPRESSION_BZIP2,
 	COMPRESSION_GZIP,
 	COMPRESSION_BROTLI,
+	COMPRESSION_LZMA, /* .lzma, which xz came after */
+	COMPRESSION_LZIP,
+	COMPRESSION_LZ4,
 	COMPRESSION_COUNT_,
 };
 
@@ -29,15 +32,10 @@ enum {
 	COMPRESSION_MAGIC_LEN = 6,
 };
 
-/* "none", "xz", "zstd", "bzip2", "gzip", "br", as narinfos say it. */
-const char *compression_name(enum compression compression);
-/* RC_UNSUPPORTED, naming it, for any other. */
-enum rc compression_parse(struct view name, enum compression *out, struct err *err) MUST_USE;
 /* By its first bytes: COMPRESSION_MAGIC_LEN of them, or all there are. Brotli has no mark of its own:
  * it is what a file name that ends in ".br" says where the bytes say nothing (file_name may be
- * empty). RC_UNSUPPORTED for the marks of lzip and lz4. */
-enum rc compression_detect(struct view first, struct view file_name, enum compression *out,
-			   struct err *err) MUST_USE;
+ * empty). */
+enum compression compression_detect(struct view first, struct view file_name);
 
 /* ---- Bytes are pushed in ---- */
 
@@ -51,7 +49,7 @@ void decompressor_free(struct decompressor *decompressor); /* NULL is fine */
  * Takes from the front of *input, moves it, and gives up to len (at least 1) bytes. *got 0: all of
  * the input was taken, and more is needed; or, where `last` said that no more will come, this was
  * the end. `last` stays true once it was. Streams one after the other are one, as the tools of these
- * formats have it.
+ * formats have it (of brotli and lzma there is only one).
  *
  * RC_INVALID: broken, or ends early, or something else follows its end; RC_TOO_LARGE: asks for more
  * memory than DECOMPRESS_WINDOW_MAX. Every call after a failure fails the same way.

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -38,6 +39,22 @@ static char *name_of_file(const char *path, const char *const *suffixes)
 	return mem_strndup(name);
 }
 
+static enum rc open_file(const char *path, int *fd, struct err *err)
+{
+	struct stat st;
+
+	*fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (*fd < 0)
+		return err_errno(err, errno, "cannot open %s", path);
+	if (fstat(*fd, &st) != 0 || !S_ISDIR(st.st_mode))
+		return RC_OK;
+	close(*fd);
+	*fd = -1;
+	return err_set(err, RC_INVALID,
+		       "%s is a directory and no archive: \"castor import\" stores directories",
+		       path);
+}
+
 enum rc archive_open(const struct archive_args *args, int argc, char **argv,
 		     const char *const *suffixes, int *fd, char **name, struct err *err)
 {
@@ -52,11 +69,10 @@ enum rc archive_open(const struct archive_args *args, int argc, char **argv,
 	/* A bad name is told before an hour's worth of archive was read. */
 	*name = args->name ? mem_strdup(args->name) : name_of_file(argv[0], suffixes);
 	rc = store_path_check_name(view_of_string(*name), err);
-	if (rc == RC_OK) {
-		*fd = standard_input ? STDIN_FILENO : open(argv[0], O_RDONLY | O_CLOEXEC);
-		if (*fd < 0)
-			rc = err_errno(err, errno, "cannot open %s", argv[0]);
-	}
+	if (rc == RC_OK && standard_input)
+		*fd = STDIN_FILENO;
+	else if (rc == RC_OK)
+		rc = open_file(argv[0], fd, err);
 	if (rc != RC_OK)
 		mem_cleanup(name);
 	if (rc != RC_OK)

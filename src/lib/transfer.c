@@ -130,7 +130,7 @@ enum castor_rc castor_tar_import(struct castor_store *store, const struct castor
 	if (out)
 		*out = NULL;
 	if (rc == RC_OK)
-		rc = tar_import(&store->services, &inner, fd, &root, &err);
+		rc = tar_import(&store->services, &inner, fd, NULL, &root, &err);
 	if (rc == RC_OK)
 		rc = nar_facts_of(&store->services, &inner, &root, &facts, &err);
 	return publish_archive(store, &inner, rc, &root, &facts, name, out, &err, error);

@@ -105,11 +105,8 @@ static void wake_if_waited(struct nar_upload *upload, bool *waits)
 /* By what the stream goes by, too; of fewer bytes that is not known yet. */
 static bool is_plain(const struct nar_upload *upload, struct view first)
 {
-	enum compression compression;
-
 	return first.len >= COMPRESSION_MAGIC_LEN &&
-	       compression_detect(first, buf_view(&upload->url), &compression, NULL) == RC_OK &&
-	       compression == COMPRESSION_NONE;
+	       compression_detect(first, buf_view(&upload->url)) == COMPRESSION_NONE;
 }
 
 /* The bytes as they were sent. */

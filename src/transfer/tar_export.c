@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
 #include "transfer/tar_locale.h"
 #include "transfer/tree_read.h"
 
@@ -52,13 +53,15 @@ static la_ssize_t take_bytes(struct archive *archive, void *context, const void 
 static enum rc outcome(const struct tar_out *out, bool good, struct err *err)
 {
 	const char *sentence = archive_error_string(out->archive);
+	struct buf shown CLEANUP(buf_release) = BUF_INIT;
 
 	if (out->write_rc != RC_OK)
 		return err_set(err, out->write_rc, "%s", out->write_err.message);
 	if (good)
 		return RC_OK;
-	return err_set(err, RC_IO, "cannot make the tar archive: %s",
-		       sentence ? sentence : "libarchive gives no reason");
+	text_printable(buf_view(&out->path), &shown);
+	return err_set(err, RC_IO, "cannot write \"%s\" into a tar archive (%s)",
+		       buf_string(&shown), sentence ? sentence : "libarchive says no more");
 }
 
 /* The path of a node, in out->path; its length before is to be restored. */

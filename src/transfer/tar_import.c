@@ -5,6 +5,7 @@
 #include "transfer/tar.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,10 +24,12 @@ enum { INPUT_BYTES = 256 << 10, SHOWN_MAX = 300 };
 
 struct tar_in {
 	int fd;
+	struct tar_import_options options;
 	/* Of the fill thread, until the pipeline is finished. */
 	struct archive *archive;
 	struct tar_tree *tree;
 	size_t files;
+	bool stripped_away; /* an entry, whole */
 	/* Of the calling thread. */
 	struct tar_blob *blobs;
 	size_t blob_count, blob_cap;
@@ -34,17 +37,29 @@ struct tar_in {
 
 /* ---- Failures ---- */
 
-static enum rc failed(struct archive *archive, struct err *err)
+/* What libarchive itself finds wrong has EILSEQ or a negative number; its sentences say little of what
+ * was being done, and nothing of where. */
+static enum rc failed(struct archive *archive, const char *what, struct err *err)
 {
 	int errnum = archive_errno(archive);
 	const char *sentence = archive_error_string(archive);
-	enum rc rc = RC_INVALID;
 
-	/* What libarchive itself finds wrong has EILSEQ or a negative number. */
 	if (errnum > 0 && errnum != EILSEQ)
-		rc = rc_from_errno(errnum);
-	return err_set(err, rc, "cannot read the tar archive: %s",
-		       sentence ? sentence : "it is damaged");
+		return err_errno(err, errnum, "cannot read the tar archive");
+	return err_set(err, RC_INVALID, "%s, at byte %" PRId64 " of the tar archive (%s)", what,
+		       archive_filter_bytes(archive, 0),
+		       sentence ? sentence : "libarchive says no more");
+}
+
+/* Of the next header; number: of entries before it. */
+static enum rc header_failed(struct archive *archive, size_t number, struct err *err)
+{
+	if (number == 0 && archive_format(archive) == 0)
+		return failed(archive,
+			      "this is no tar archive, or compressed in a way that castor does "
+			      "not read",
+			      err);
+	return failed(archive, "the header of an entry is damaged or cut off", err);
 }
 
 static enum rc name_entry(struct archive_entry *entry, enum rc rc, struct err *err)
@@ -70,7 +85,7 @@ static enum rc read_contents(void *context, void *out, size_t len, struct err *e
 		la_ssize_t got = archive_read_data(in->archive, (char *)out + done, len - done);
 
 		if (got < 0)
-			return failed(in->archive, err);
+			return failed(in->archive, "its contents are damaged or cut off", err);
 		if (got == 0)
 			return err_set(err, RC_INVALID, "its contents are shorter than its size");
 		done += (size_t)got;
@@ -109,6 +124,31 @@ static enum rc take_file(struct tree_fill *fill, struct tar_in *in, struct archi
 	return fill_file(fill, in, entry, stopped, err);
 }
 
+/* Takes so many components away, each with the slashes behind it; false: none is left. */
+static bool strip(struct view *path, unsigned components)
+{
+	struct view rest = *path;
+
+	for (; components > 0 && rest.len > 0; components--) {
+		while (rest.len > 0 && rest.ptr[0] != '/')
+			rest = view_slice(rest, 1, rest.len - 1);
+		while (rest.len > 0 && rest.ptr[0] == '/')
+			rest = view_slice(rest, 1, rest.len - 1);
+	}
+	*path = rest;
+	return rest.len > 0;
+}
+
+static enum rc take_link(struct tar_in *in, struct view path, struct view target, struct err *err)
+{
+	if (in->options.strip_components > 0 && !strip(&target, in->options.strip_components))
+		return err_set(err, RC_INVALID,
+			       "the target of a hard link has no more than the %u components that "
+			       "are stripped",
+			       in->options.strip_components);
+	return tar_tree_link(in->tree, path, target, err);
+}
+
 static enum rc take_entry(struct tree_fill *fill, struct tar_in *in, struct archive_entry *entry,
 			  bool *stopped, struct err *err)
 {
@@ -120,8 +160,13 @@ static enum rc take_entry(struct tree_fill *fill, struct tar_in *in, struct arch
 	if (!name)
 		return err_set(err, RC_INVALID, "an entry without a name");
 	path = view_of_string(name);
+	if (in->options.strip_components > 0 && name[0] != '/' &&
+	    !strip(&path, in->options.strip_components)) {
+		in->stripped_away = true;
+		return RC_OK;
+	}
 	if (link)
-		return tar_tree_link(in->tree, path, view_of_string(link), err);
+		return take_link(in, path, view_of_string(link), err);
 	switch (archive_entry_filetype(entry)) {
 	case AE_IFDIR:
 		return tar_tree_directory(in->tree, path, err);
@@ -148,13 +193,23 @@ static enum rc open_archive(struct tar_in *in, struct err *err)
 	archive_read_support_filter_compress(in->archive);
 	archive_read_support_filter_gzip(in->archive);
 	archive_read_support_filter_lz4(in->archive);
+	archive_read_support_filter_lzip(in->archive);
 	archive_read_support_filter_lzma(in->archive);
 	archive_read_support_filter_xz(in->archive);
 	archive_read_support_filter_zstd(in->archive);
 	if (archive_read_support_format_tar(in->archive) != ARCHIVE_OK ||
 	    archive_read_open_fd(in->archive, in->fd, INPUT_BYTES) != ARCHIVE_OK)
-		return failed(in->archive, err);
+		return header_failed(in->archive, 0, err);
 	return RC_OK;
+}
+
+static enum rc check_stripped(const struct tar_in *in, struct err *err)
+{
+	if (!in->stripped_away || !tar_tree_is_empty(in->tree))
+		return RC_OK;
+	return err_set(err, RC_INVALID,
+		       "no path of the archive has more than the %u components that are stripped",
+		       in->options.strip_components);
 }
 
 static enum rc take_all(struct tree_fill *fill, struct tar_in *in, struct err *err)
@@ -162,15 +217,15 @@ static enum rc take_all(struct tree_fill *fill, struct tar_in *in, struct err *e
 	enum rc rc = open_archive(in, err);
 	bool stopped = false;
 
-	while (rc == RC_OK && !stopped) {
+	for (size_t number = 0; rc == RC_OK && !stopped; number++) {
 		struct archive_entry *entry;
 		int result = archive_read_next_header(in->archive, &entry);
 
 		if (result == ARCHIVE_EOF)
-			break;
+			return check_stripped(in, err);
 		/* A warning is about names that are not UTF-8, or attributes that castor drops. */
 		if (result != ARCHIVE_OK && result != ARCHIVE_WARN)
-			return failed(in->archive, err);
+			return header_failed(in->archive, number, err);
 		rc = take_entry(fill, in, entry, &stopped, err);
 		if (rc != RC_OK)
 			return name_entry(entry, rc, err);
@@ -232,14 +287,16 @@ static enum rc import_blobs(const struct services *services, const struct op *op
 	return rc == RC_OK ? blob_batch_commit(batch, op, err) : rc;
 }
 
-enum rc tar_import(const struct services *services, const struct op *op, int fd, struct node *root,
-		   struct err *err)
+enum rc tar_import(const struct services *services, const struct op *op, int fd,
+		   const struct tar_import_options *options, struct node *root, struct err *err)
 {
+	static const struct tar_import_options none = { .strip_components = 0 };
 	struct tree_build *build = tree_build_new(services->directories);
-	struct tar_in in = { .fd = fd, .tree = tar_tree_new() };
+	struct tar_in in = { .fd = fd, .options = options ? *options : none };
 	enum rc rc;
 
 	*root = (struct node){ 0 };
+	in.tree = tar_tree_new(in.options.last_wins);
 	rc = import_blobs(services, op, &in, err);
 	if (rc == RC_OK)
 		rc = tar_tree_build(in.tree, in.blobs, build, op, err);

@@ -13,6 +13,7 @@
 struct entry {
 	enum node_kind kind;
 	bool executable;
+	bool replaced; /* by a later entry: it and what is in it are no part of the tree */
 	uint16_t name_len, target_len;
 	uint32_t parent;
 	uint32_t depth;   /* the root's is 1 */
@@ -28,6 +29,7 @@ struct repeat {
 };
 
 struct tar_tree {
+	bool last_wins;
 	struct entry *entries; /* the first is the root */
 	size_t count, cap;
 	struct buf text;
@@ -36,10 +38,11 @@ struct tar_tree {
 	size_t repeat_count, repeat_cap;
 };
 
-struct tar_tree *tar_tree_new(void)
+struct tar_tree *tar_tree_new(bool last_wins)
 {
 	struct tar_tree *tree = mem_zalloc(sizeof(*tree));
 
+	tree->last_wins = last_wins;
 	hashmap_init(&tree->index, DIGEST_SIZE);
 	tree->cap = 64;
 	tree->entries = mem_array(tree->cap, sizeof(*tree->entries));
@@ -206,8 +209,13 @@ static enum rc add(struct tar_tree *tree, struct view path, struct entry *entry,
 			       ? RC_OK
 			       : err_set(err, RC_INVALID, "the root is no directory");
 	number = find_child(tree, parent, last);
-	if (number != 0)
+	if (number != 0 && !tree->last_wins)
 		return add_again(tree, number, entry, err);
+	if (number != 0) {
+		if (entry->kind == NODE_DIRECTORY && tree->entries[number].kind == NODE_DIRECTORY)
+			return RC_OK;
+		tree->entries[number].replaced = true;
+	}
 	return add_child(tree, parent, last, entry, &number, err);
 }
 
@@ -254,6 +262,11 @@ enum rc tar_tree_link(struct tar_tree *tree, struct view path, struct view targe
 		return err_context(err, rc, "the target of a hard link");
 	entry = tree->entries[number];
 	return add(tree, path, &entry, err);
+}
+
+bool tar_tree_is_empty(const struct tar_tree *tree)
+{
+	return tree->count == 1;
 }
 
 /* ---- The tree ---- */
@@ -345,6 +358,8 @@ enum rc tar_tree_build(const struct tar_tree *tree, const struct tar_blob *blobs
 		}
 		number = order[next[dir->depth]++];
 		entry = &tree->entries[number];
+		if (entry->replaced)
+			continue;
 		if (entry->kind != NODE_DIRECTORY) {
 			add_leaf(tree, entry, blobs, build);
 			continue;

@@ -22,7 +22,7 @@ static int memory_file(void)
 static enum rc import(const struct services *services, int fd, struct node *root, struct err *err)
 {
 	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
-	return tar_import(services, &op_none, fd, root, err);
+	return tar_import(services, &op_none, fd, NULL, root, err);
 }
 
 /* Exports, imports into another store, and expects the same directory. */
@@ -217,8 +217,9 @@ static void write_line(struct archive *archive, const struct line *line)
 }
 
 /* NULL path ends the lines. */
-static enum rc import_lines(const struct services *services, const struct line *lines, bool zstd,
-			    struct node *root, struct err *err)
+static enum rc import_lines_as(const struct services *services, const struct line *lines, bool zstd,
+			       const struct tar_import_options *options, struct node *root,
+			       struct err *err)
 {
 	struct archive *archive = archive_write_new();
 	AUTO_FD int fd = memory_file();
@@ -230,7 +231,14 @@ static enum rc import_lines(const struct services *services, const struct line *
 	for (; lines->path; lines++)
 		write_line(archive, lines);
 	assert_int_equal(archive_write_free(archive), ARCHIVE_OK);
-	return import(services, fd, root, err);
+	assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+	return tar_import(services, &op_none, fd, options, root, err);
+}
+
+static enum rc import_lines(const struct services *services, const struct line *lines, bool zstd,
+			    struct node *root, struct err *err)
+{
+	return import_lines_as(services, lines, zstd, NULL, root, err);
 }
 
 static void any_order_and_spelling(void **state)
@@ -267,6 +275,104 @@ static void any_order_and_spelling(void **state)
 		  &err);
 	assert_true(digest_equal(&found.digest, &digest_empty));
 	node_release(&found);
+	sample_release(&sample);
+}
+
+/* With the options, `lines` are the same tree as `like` without any. */
+static void expect_same(const struct tar_import_options *options, const struct line *lines,
+			const struct line *like)
+{
+	struct err err = ERR_INIT;
+	struct node found, expected;
+	struct sample sample;
+
+	sample_init(&sample);
+	assert_ok(import_lines_as(&sample.services, lines, false, options, &found, &err), &err);
+	assert_ok(import_lines(&sample.services, like, false, &expected, &err), &err);
+	assert_true(digest_equal(&found.digest, &expected.digest));
+	node_release(&found);
+	node_release(&expected);
+	sample_release(&sample);
+}
+
+static void components_are_stripped(void **state)
+{
+	static const struct tar_import_options one = { .strip_components = 1 };
+	static const struct tar_import_options two = { .strip_components = 2 };
+	static const struct line lines[] = {
+		{ 'd', "top/", NULL },     { 'f', "top/a", "1" },       { 'd', "top/b/", NULL },
+		{ 'x', "top//b/c", "22" }, { 'h', "top/d", "top/b/c" }, { 'l', "top/e", "top/b/c" },
+		{ 'f', "README", "gone" }, { 0, NULL, NULL },
+	};
+	static const struct line stripped[] = {
+		{ 'f', "a", "1" },       { 'x', "b/c", "22" }, { 'x', "d", "22" },
+		{ 'l', "e", "top/b/c" }, { 0, NULL, NULL },
+	};
+	static const struct line with_dots[] = { { 'f', "./a", "1" }, { 0, NULL, NULL } };
+	static const struct line plain[] = { { 'f', "a", "1" }, { 0, NULL, NULL } };
+	static const struct line absolute[] = { { 'f', "/a/b", "1" }, { 0, NULL, NULL } };
+	static const struct line up[] = { { 'f', "a/../b", "1" }, { 0, NULL, NULL } };
+	static const struct line link[] = { { 'f', "a", "1" },
+					    { 'h', "top/b", "a" },
+					    { 0, NULL, NULL } };
+	struct err err = ERR_INIT;
+	struct sample sample;
+	struct node root;
+
+	(void)state;
+	expect_same(&one, lines, stripped);
+	expect_same(&one, with_dots, plain);
+	sample_init(&sample);
+	assert_rc(RC_INVALID, import_lines_as(&sample.services, absolute, false, &one, &root, &err),
+		  &err);
+	assert_says(&err, "an absolute path");
+	assert_rc(RC_INVALID, import_lines_as(&sample.services, up, false, &one, &root, &err),
+		  &err);
+	assert_rc(RC_INVALID, import_lines_as(&sample.services, link, false, &one, &root, &err),
+		  &err);
+	assert_says(&err, "\"top/b\": the target of a hard link");
+	assert_rc(RC_INVALID, import_lines_as(&sample.services, plain, false, &two, &root, &err),
+		  &err);
+	assert_says(&err, "no path of the archive has more than the 2");
+	sample_release(&sample);
+}
+
+static void last_entry_wins(void **state)
+{
+	static const struct tar_import_options last = { .last_wins = true };
+	static const struct {
+		struct line lines[6], like[3];
+	} cases[] = {
+		{ { { 'f', "a", "1" }, { 'f', "a", "2" } }, { { 'f', "a", "2" } } },
+		{ { { 'x', "a", "1" }, { 'f', "a", "1" } }, { { 'f', "a", "1" } } },
+		{ { { 'f', "a", "1" }, { 'l', "a", "t" } }, { { 'l', "a", "t" } } },
+		{ { { 'l', "a", "t" }, { 'd', "a", NULL } }, { { 'd', "a", NULL } } },
+		/* A directory that comes again keeps what is in it; what was replaced does not come back. */
+		{ { { 'f', "a/b", "1" }, { 'd', "a", NULL } }, { { 'f', "a/b", "1" } } },
+		{ { { 'f', "a/b", "1" }, { 'f', "a", "2" } }, { { 'f', "a", "2" } } },
+		{ { { 'f', "a/b", "1" },
+		    { 'f', "a", "2" },
+		    { 'd', "a", NULL },
+		    { 'f', "a/c", "3" } },
+		  { { 'f', "a/c", "3" } } },
+		/* A hard link is the file that was there when it came. */
+		{ { { 'f', "a", "1" }, { 'h', "b", "a" }, { 'f', "a", "2" } },
+		  { { 'f', "a", "2" }, { 'f', "b", "1" } } },
+	};
+	static const struct line through[] = { { 'l', "a", "/etc" },
+					       { 'f', "a/b", "1" },
+					       { 0, NULL, NULL } };
+	struct err err = ERR_INIT;
+	struct sample sample;
+	struct node root;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		expect_same(&last, cases[i].lines, cases[i].like);
+	sample_init(&sample);
+	assert_rc(RC_INVALID, import_lines_as(&sample.services, through, false, &last, &root, &err),
+		  &err);
+	assert_says(&err, "goes through");
 	sample_release(&sample);
 }
 
@@ -335,9 +441,10 @@ static void damage_is_noticed(void **state)
 
 		assert_int_equal(ftruncate(fd, len), 0);
 		rc = import(&to.services, fd, &found, &err);
-		if (rc != RC_OK)
+		if (rc != RC_OK) {
 			assert_rc(RC_INVALID, rc, &err);
-		else /* cut between two entries, where libarchive sees an end */
+			assert_says(&err, "cut off, at byte ");
+		} else /* cut between two entries, where libarchive sees an end */
 			assert_false(digest_equal(&found.digest, &root.digest));
 		node_release(&found);
 	}
@@ -345,7 +452,8 @@ static void damage_is_noticed(void **state)
 	assert_rc(RC_INVALID, import(&to.services, other, &found, &err), &err);
 	assert_int_equal(write(other, "hello, this is no archive", 25), 25);
 	assert_rc(RC_INVALID, import(&to.services, other, &found, &err), &err);
-	assert_rc(RC_IO, tar_import(&to.services, &op_none, -1, &found, &err), &err);
+	assert_says(&err, "this is no tar archive");
+	assert_rc(RC_IO, tar_import(&to.services, &op_none, -1, NULL, &found, &err), &err);
 	sample_release(&sample);
 	sample_release(&to);
 }
@@ -401,7 +509,7 @@ static void trees_have_limits(void **state)
 {
 	AUTO_BUF path = BUF_INIT;
 	struct err err = ERR_INIT;
-	struct tar_tree *tree = tar_tree_new();
+	struct tar_tree *tree = tar_tree_new(false);
 	char name[257];
 
 	(void)state;
@@ -427,6 +535,8 @@ int main(void)
 		cmocka_unit_test(entries_are_canonical),
 		cmocka_unit_test(single_files_need_a_name),
 		cmocka_unit_test(any_order_and_spelling),
+		cmocka_unit_test(components_are_stripped),
+		cmocka_unit_test(last_entry_wins),
 		cmocka_unit_test(bad_entries_are_named),
 		cmocka_unit_test(damage_is_noticed),
 		cmocka_unit_test(failures_go_through),
