@@ -213,10 +213,7 @@ static int open_signals(void)
 static enum rc serve(struct cli *cli, const struct mount_args *args, const char *dir, int pipe_fd,
 		     struct err *err)
 {
-	const struct fs_options fs_options = {
-		.show_xattr = args->roots.show_xattr,
-		.passthrough = args->passthrough,
-	};
+	struct fs_options fs_options = { .passthrough = args->passthrough };
 	const struct mount_options mount_options = {
 		.allow_other = args->allow_other,
 		.no_io_uring = args->no_io_uring,
@@ -230,6 +227,7 @@ static enum rc serve(struct cli *cli, const struct mount_args *args, const char 
 
 	if (rc != RC_OK)
 		return rc;
+	cli_fill_fs_options(&args->roots, &fs_options);
 	rc = cli_make_roots(cli, &args->roots, &roots, err);
 	if (rc != RC_OK)
 		return rc;

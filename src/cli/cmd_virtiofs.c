@@ -118,7 +118,7 @@ static enum rc serve_all(struct cli *cli, struct vhost_user *vhost, int listener
 static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, bool listening,
 		     struct err *err)
 {
-	struct fs_options fs_options = { .show_xattr = args->roots.show_xattr };
+	struct fs_options fs_options = { .deadline_ns = 0 };
 	const struct vhost_user_options options_ = { .threads = args->threads, .tag = args->tag };
 	struct vhost_user *vhost;
 	struct roots *roots;
@@ -126,6 +126,7 @@ static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, 
 	enum rc rc = cli_cache_size(args->cache_size, DEFAULT_CACHE_SIZE, 1,
 				    &fs_options.chunk_cache, err);
 
+	cli_fill_fs_options(&args->roots, &fs_options);
 	if (rc == RC_OK)
 		rc = cli_make_roots(cli, &args->roots, &roots, err);
 	if (rc != RC_OK)

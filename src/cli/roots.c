@@ -18,12 +18,22 @@ const struct cli_option root_options[] = {
 	  .argument = "NAME=NODE",
 	  .help = "show NODE as NAME, and nothing but what is given like this",
 	  .offset = offsetof(struct root_args, nodes) },
+	{ .name = "share-files",
+	  .kind = CLI_FLAG,
+	  .help = "show equal files as hard links, which share pages",
+	  .offset = offsetof(struct root_args, share_files) },
 	{ .name = "show-xattr",
 	  .kind = CLI_FLAG,
 	  .help = "show digests as extended attributes",
 	  .offset = offsetof(struct root_args, show_xattr) },
 	{ .name = NULL },
 };
+
+void cli_fill_fs_options(const struct root_args *args, struct fs_options *options)
+{
+	options->show_xattr = args->show_xattr;
+	options->share_files = args->share_files;
+}
 
 static enum rc parse_root(const char *text, struct node *out, struct err *err)
 {

@@ -37,6 +37,7 @@ struct index {
 
 struct inode_table {
 	size_t max;
+	bool share_files;
 	pthread_mutex_t lock; /* guards all that follows */
 	uint64_t next_nodeid;
 	size_t count;
@@ -65,34 +66,17 @@ static uint32_t hash_nodeid(uint64_t nodeid)
 	return (uint32_t)((nodeid * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
 }
 
-static bool is_file(const struct inode *inode)
-{
-	return inode->kind == NODE_FILE;
-}
-
 /* Identities can be chosen by whoever fills the store: hash them with the process's key. */
 static uint32_t hash_identity(const struct inode *inode)
 {
-	uint8_t key[DIGEST_SIZE + 1];
+	uint64_t key[2] = { inode->ino, inode->tag };
 
-	if (is_file(inode)) {
-		memcpy(key, inode->digest.bytes, DIGEST_SIZE);
-		key[DIGEST_SIZE] = inode->executable;
-		return (uint32_t)hashmap_hash(key, sizeof(key));
-	}
-	memcpy(key, &inode->ino, sizeof(inode->ino));
-	memcpy(key + sizeof(inode->ino), &inode->tag, sizeof(inode->tag));
-	return (uint32_t)hashmap_hash(key, sizeof(inode->ino) + sizeof(inode->tag));
+	return (uint32_t)hashmap_hash(key, sizeof(key));
 }
 
 static bool same_identity(const struct inode *a, const struct inode *b)
 {
-	if (a->kind != b->kind || a->ino != b->ino)
-		return false;
-	if (is_file(a))
-		return a->executable == b->executable && a->size == b->size &&
-		       digest_equal(&a->digest, &b->digest);
-	return a->tag == b->tag;
+	return a->ino == b->ino && a->tag == b->tag && a->kind == b->kind;
 }
 
 /* ---- The indexes ---- */
@@ -294,10 +278,11 @@ static void drop_inode(struct inode_table *table, struct inode *inode)
 
 /* ---- What others call ---- */
 
-struct inode_table *inode_table_new(size_t max)
+struct inode_table *inode_table_new(size_t max, bool share_files)
 {
 	struct inode_table *table = mem_zalloc(sizeof(*table));
 
+	table->share_files = share_files;
 	table->max = max < UINT32_MAX - 1 ? max : UINT32_MAX - 1;
 	table->next_nodeid = INODE_ROOT_NODEID + 1;
 	table->epoch = 1;
@@ -356,32 +341,61 @@ static uint64_t as_ino(uint64_t hash)
 	return hash > INODE_ROOT_INO ? hash : hash + 2;
 }
 
-static void hash_place(const struct inode *parent, const struct node *node, struct inode *out)
+static bool shares(const struct inode_table *table, const struct inode *inode)
 {
-	uint8_t head[1 + 2 * sizeof(uint64_t) + 2];
+	/* An empty file has no pages to share. */
+	return table->share_files && inode->kind == NODE_FILE && inode->size > 0;
+}
+
+uint32_t inode_links(const struct inode_table *table, const struct inode *inode)
+{
+	/* How many there are would take all of the store to tell. Two is what makes programs look for
+	 * others: overlayfs copies up the one that is written to, tar and cp link those they meet. */
+	return shares(table, inode) ? 2 : 1;
+}
+
+static void put_u64(uint8_t *out, uint64_t value)
+{
+	for (int i = 0; i < 8; i++)
+		out[i] = (uint8_t)(value >> (8 * i));
+}
+
+/* The hash of a place, or of a file wherever it stands (then parent is NULL). */
+static void hash_identity_of(const struct inode *parent, const struct node *node, struct inode *out)
+{
+	enum { WORDS = 3 * 8, HEAD = 1 + WORDS + 2 };
+	/* As long as a head, a name and a digest can be. */
+	uint8_t key[HEAD + NODE_NAME_MAX + DIGEST_SIZE];
+	struct view name = parent ? node->name : view_of(NULL, 0);
+	size_t len = HEAD;
 	struct hasher hasher;
 	struct digest digest;
-	uint64_t words[2] = { parent->ino, parent->tag };
 
-	head[0] = (uint8_t)node->kind;
-	for (size_t i = 0; i < 16; i++)
-		head[1 + i] = (uint8_t)(words[i / 8] >> (i % 8 * 8));
-	head[17] = (uint8_t)node->name.len;
-	head[18] = (uint8_t)(node->name.len >> 8);
+	key[0] = (uint8_t)((unsigned)node->kind | (out->executable ? 0x80 : 0));
+	put_u64(key + 1, parent ? parent->ino : 0);
+	put_u64(key + 9, parent ? parent->tag : 0);
+	put_u64(key + 17, out->size);
+	key[25] = (uint8_t)name.len;
+	key[26] = (uint8_t)(name.len >> 8);
+	if (name.len)
+		memcpy(key + len, name.ptr, name.len);
+	len += name.len;
 	hasher_init(&hasher);
-	hasher_update(&hasher, head, sizeof(head));
-	hasher_update(&hasher, node->name.ptr, node->name.len);
-	if (node->kind == NODE_SYMLINK)
+	if (node->kind == NODE_SYMLINK) {
+		hasher_update(&hasher, key, len);
 		hasher_update(&hasher, node->target.ptr, node->target.len);
-	else
-		hasher_update(&hasher, node->digest.bytes, DIGEST_SIZE);
+	} else {
+		memcpy(key + len, node->digest.bytes, DIGEST_SIZE);
+		hasher_update(&hasher, key, len + DIGEST_SIZE);
+	}
 	digest = hasher_final(&hasher);
 	out->ino = as_ino(load_u64(digest.bytes));
 	out->tag = load_u64(digest.bytes + 8);
 }
 
-void inode_describe(const struct inode *parent, const struct digest *directory,
-		    const struct node *node, uint32_t index, struct inode *out)
+void inode_describe(const struct inode_table *table, const struct inode *parent,
+		    const struct digest *directory, const struct node *node, uint32_t index,
+		    struct inode *out)
 {
 	memset(out, 0, sizeof(*out));
 	out->kind = (uint8_t)node->kind;
@@ -391,19 +405,15 @@ void inode_describe(const struct inode *parent, const struct digest *directory,
 		out->executable = node->executable;
 		out->digest = node->digest;
 		out->size = node->size;
-		/* A BLAKE3 digest is as good a hash as any: its two halves for the two kinds. */
-		out->ino = as_ino(load_u64(node->digest.bytes + (node->executable ? 8 : 0)));
 		out->place = directory ? parent->nodeid : 0;
 		break;
 	case NODE_DIRECTORY:
 		out->digest = node->digest;
 		out->size = node->size;
 		out->parent_ino = parent->ino;
-		hash_place(parent, node, out);
 		break;
 	case NODE_SYMLINK:
 		out->size = node->target.len;
-		hash_place(parent, node, out);
 		if (directory) {
 			out->digest = *directory;
 		} else {
@@ -412,6 +422,7 @@ void inode_describe(const struct inode *parent, const struct digest *directory,
 		}
 		break;
 	}
+	hash_identity_of(shares(table, out) ? NULL : parent, node, out);
 }
 
 size_t inode_table_intern(struct inode_table *table, struct inode *inodes, size_t count)
@@ -429,7 +440,7 @@ size_t inode_table_intern(struct inode_table *table, struct inode *inodes, size_
 		if (!inode)
 			break;
 		inode->lookups++;
-		if (is_file(inode)) {
+		if (inode->kind == NODE_FILE) {
 			inode->place = wanted->place;
 			inode->index = wanted->index;
 		}
@@ -473,16 +484,14 @@ bool inode_table_target(struct inode_table *table, uint64_t nodeid, struct buf *
 	return found;
 }
 
-uint64_t inode_table_claim_file(struct inode_table *table, const struct node *node, bool claim)
+uint64_t inode_table_claim_file(struct inode_table *table, const struct inode *file, bool claim)
 {
-	struct inode wanted;
 	struct inode *inode;
 	uint64_t nodeid = 0;
 
-	assert(node->kind == NODE_FILE);
-	inode_describe(&inode_root, NULL, node, 0, &wanted);
+	assert(file->kind == NODE_FILE);
 	pthread_mutex_lock(&table->lock);
-	inode = find_identity(table, &wanted, hash_identity(&wanted));
+	inode = find_identity(table, file, hash_identity(file));
 	if (inode && inode->stored != table->epoch) {
 		if (claim)
 			inode->stored = table->epoch;

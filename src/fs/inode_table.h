@@ -1,10 +1,14 @@
 /*
  * The inodes that one connection's kernel knows: by nodeid, and by what they are. Thread-safe.
  *
- * nodeids count up from 2 and are never reused; the root is 1 and is not kept here. Equal files
- * (digest, executable bit, and the size that their directories claim) are one inode, wherever they
- * stand, so that the kernel keeps one copy of their pages. Directories and symlinks are one inode
- * per place: their identity is a hash of (the parent's identity, name, digest or target).
+ * nodeids count up from 2 and are never reused; the root is 1 and is not kept here. Every place of
+ * the tree is an inode of its own, whatever stands at others: its identity is a hash of (the parent's
+ * identity, name, kind, executable bit, size, digest or target), so that inode numbers are the same
+ * in every mount. Programs take two names of one inode for one file: overlayfs writes to both.
+ *
+ * A table that shares files makes equal ones (digest, executable bit, and the size that their
+ * directories claim; not empty) one inode, so that the kernel keeps one copy of their pages. They
+ * must then be shown as hard links.
  *
  * Memory: 88 bytes an inode in a dense array of slabs, and two index tables of 8 bytes a slot that
  * are 30 % to 80 % full: 108 to 142 bytes an inode in all. The last inode moves into the place of
@@ -27,26 +31,26 @@ enum { INODE_ROOT_NODEID = 1, INODE_ROOT_INO = 1 };
 struct inode {
 	uint64_t nodeid;
 	uint64_t lookups; /* how often the kernel was told, less what it forgot */
-	uint64_t ino;     /* st_ino */
+	uint64_t ino;     /* st_ino; the identity's first half */
+	uint64_t tag;     /* the identity's second half */
 	uint64_t size;    /* a file's bytes, a directory's size field, a symlink's target length */
 	union {
 		struct digest digest; /* of the file; of the directory; of a symlink's parent */
 		char *target;         /* of a symlink at the root; owned by the table */
 	};
 	union {
-		uint64_t tag;   /* directories, symlinks: the identity's second half */
+		uint64_t parent_ino; /* directories */
 		uint64_t place; /* files: nodeid of the directory in which it was last listed, 0 */
 	};
-	uint64_t parent_ino; /* directories */
-	uint32_t index;      /* files, symlinks: which entry of that directory */
-	uint8_t kind;        /* enum node_kind */
+	uint32_t index; /* files, symlinks: which entry of that directory */
+	uint8_t kind;   /* enum node_kind */
 	bool executable;
 	bool at_root;   /* symlinks: `target` is set instead of `digest` */
 	uint8_t stored; /* files: the epoch in which the kernel got the content; 0: not yet */
 };
 
-/* At most `max` inodes. */
-struct inode_table *inode_table_new(size_t max);
+/* At most `max` inodes. share_files: equal files are one inode. */
+struct inode_table *inode_table_new(size_t max, bool share_files);
 void inode_table_free(struct inode_table *table);
 /* Forgets everything; nodeids go on counting. */
 void inode_table_clear(struct inode_table *table);
@@ -57,8 +61,11 @@ extern const struct inode inode_root;
 /* What the node at entry `index` of the directory `parent` is, not yet interned (nodeid and lookups
  * are 0). directory: the digest of the directory that holds it, NULL at the root; then a symlink's
  * target is borrowed from the node. */
-void inode_describe(const struct inode *parent, const struct digest *directory,
-		    const struct node *node, uint32_t index, struct inode *out);
+void inode_describe(const struct inode_table *table, const struct inode *parent,
+		    const struct digest *directory, const struct node *node, uint32_t index,
+		    struct inode *out);
+/* How many names it may have, as far as st_nlink is to tell. */
+uint32_t inode_links(const struct inode_table *table, const struct inode *inode);
 
 /* Finds or makes each described inode, counts one lookup for each, and fills in nodeid. Returns how
  * many, from the front: fewer than count where the table is full. */
@@ -68,9 +75,9 @@ size_t inode_table_intern(struct inode_table *table, struct inode *inodes, size_
 bool inode_table_get(struct inode_table *table, uint64_t nodeid, struct inode *out);
 /* Appends the target of a symlink at the root. */
 bool inode_table_target(struct inode_table *table, uint64_t nodeid, struct buf *out);
-/* The nodeid of a file that the kernel knows, but whose content it has not got yet as far as is
- * known; else 0. claim: from now on it counts as got. */
-uint64_t inode_table_claim_file(struct inode_table *table, const struct node *node, bool claim);
+/* The nodeid of a described file that the kernel knows, but whose content it has not got yet as far
+ * as is known; else 0. claim: from now on it counts as got. */
+uint64_t inode_table_claim_file(struct inode_table *table, const struct inode *file, bool claim);
 /* A READ asks for its beginning: it counts as got. Kernels drop pages under memory pressure: where
  * enough files are asked for again, all count as not got. */
 void inode_table_note_read(struct inode_table *table, uint64_t nodeid);

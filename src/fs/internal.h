@@ -145,9 +145,9 @@ void fs_log_object(struct fs *fs, const char *what, const struct digest *digest,
 		   const struct err *err);
 /* st_mode of an inode. */
 uint32_t fs_mode(const struct inode *inode);
-void fs_fill_attr(struct fs *fs, const struct inode *inode, struct fuse_attr *out);
+void fs_fill_attr(struct fs_session *session, const struct inode *inode, struct fuse_attr *out);
 /* root_entry: it stands directly under the root. */
-void fs_fill_entry(struct fs *fs, const struct inode *inode, bool root_entry,
+void fs_fill_entry(struct fs_session *session, const struct inode *inode, bool root_entry,
 		   struct fuse_entry_out *out);
 /* Fetches the root's generation and moves its mtime where that changed. May be remote: FS_DEFER. */
 int fs_root_refresh(struct fs_request *request);

@@ -66,7 +66,7 @@ static void append(struct listing *listing, const struct inode *inode, struct vi
 		struct fuse_entry_out entry = { 0 };
 
 		if (counted)
-			fs_fill_entry(listing->session->fs, inode, listing->root, &entry);
+			fs_fill_entry(listing->session, inode, listing->root, &entry);
 		memcpy(at, &entry, sizeof(entry));
 		at += sizeof(entry);
 	}
@@ -108,7 +108,8 @@ static bool batch_add(struct listing *listing, struct batch *batch, const struct
 {
 	if (batch->count == BATCH || !fits(listing, batch->bytes, node->name.len))
 		return false;
-	inode_describe(parent, digest, node, index, &batch->inodes[batch->count]);
+	inode_describe(listing->session->inodes, parent, digest, node, index,
+		       &batch->inodes[batch->count]);
 	batch->nodes[batch->count] = node;
 	batch->next[batch->count++] = next;
 	batch->bytes += entry_size(listing, node->name.len);

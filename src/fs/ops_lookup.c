@@ -30,7 +30,7 @@ uint32_t fs_mode(const struct inode *inode)
 	return S_IFREG | (inode->executable ? 0555 : 0444);
 }
 
-void fs_fill_attr(struct fs *fs, const struct inode *inode, struct fuse_attr *out)
+void fs_fill_attr(struct fs_session *session, const struct inode *inode, struct fuse_attr *out)
 {
 	*out = (struct fuse_attr){
 		.ino = inode->ino,
@@ -39,9 +39,12 @@ void fs_fill_attr(struct fs *fs, const struct inode *inode, struct fuse_attr *ou
 		.mtime = EPOCH_SECOND,
 		.ctime = EPOCH_SECOND,
 		.mode = fs_mode(inode),
-		.nlink = 1, /* of a directory: "its links are not counted" to find(1) */
+		/* 1 of a directory: "its links are not counted" to find(1) */
+		.nlink = inode_links(session->inodes, inode),
 		.blksize = FS_PAGE,
 	};
+	struct fs *fs = session->fs;
+
 	if (inode->kind == NODE_FILE)
 		out->blocks = inode->size / FS_BLOCK_SIZE + (inode->size % FS_BLOCK_SIZE != 0);
 	if (inode->nodeid == FUSE_ROOT_ID && !fs->roots->ops->fixed) {
@@ -61,16 +64,18 @@ static uint64_t attr_seconds(const struct fs *fs, const struct inode *inode)
 	return inode->nodeid == FUSE_ROOT_ID && !fs->roots->ops->fixed ? 0 : FS_FOREVER;
 }
 
-void fs_fill_entry(struct fs *fs, const struct inode *inode, bool root_entry,
+void fs_fill_entry(struct fs_session *session, const struct inode *inode, bool root_entry,
 		   struct fuse_entry_out *out)
 {
+	struct fs *fs = session->fs;
+
 	*out = (struct fuse_entry_out){
 		.nodeid = inode->nodeid,
 		.entry_valid =
 			root_entry && !fs->roots->ops->fixed ? FS_ROOT_ENTRY_SECONDS : FS_FOREVER,
 		.attr_valid = attr_seconds(fs, inode),
 	};
-	fs_fill_attr(fs, inode, &out->attr);
+	fs_fill_attr(session, inode, &out->attr);
 }
 
 /* ---- LOOKUP ---- */
@@ -84,7 +89,7 @@ static int reply_entry(struct fs_request *request, struct inode *described, bool
 		return -EINVAL;
 	if (!inode_table_intern(session->inodes, described, 1))
 		return -ENOMEM;
-	fs_fill_entry(session->fs, described, root_entry, &out);
+	fs_fill_entry(session, described, root_entry, &out);
 	return fs_reply(request, &out, sizeof(out));
 }
 
@@ -121,7 +126,7 @@ static int lookup_root(struct fs_request *request, struct view name)
 				  err.message[0] ? err.message : rc_name(rc));
 		return fs_errno(rc);
 	}
-	inode_describe(&inode_root, NULL, &node, 0, &inode);
+	inode_describe(request->session->inodes, &inode_root, NULL, &node, 0, &inode);
 	result = reply_entry(request, &inode, true);
 	node_release(&node);
 	return result;
@@ -159,8 +164,8 @@ static int lookup_below(struct fs_request *request, const struct inode *parent, 
 		return result;
 	if (!find_entry(directory, name, &index))
 		return reply_negative(request);
-	inode_describe(parent, &parent->digest, directory_at(directory, index), (uint32_t)index,
-		       &inode);
+	inode_describe(request->session->inodes, parent, &parent->digest,
+		       directory_at(directory, index), (uint32_t)index, &inode);
 	return reply_entry(request, &inode, false);
 }
 
@@ -220,7 +225,7 @@ int fs_op_getattr(struct fs_request *request, struct cursor *in)
 	if (result)
 		return result;
 	out.attr_valid = attr_seconds(fs, &inode);
-	fs_fill_attr(fs, &inode, &out.attr);
+	fs_fill_attr(request->session, &inode, &out.attr);
 	return fs_reply(request, &out, sizeof(out));
 }
 
@@ -237,7 +242,7 @@ int fs_op_statx(struct fs_request *request, struct cursor *in)
 		result = fs_root_refresh(request);
 	if (result)
 		return result;
-	fs_fill_attr(fs, &inode, &attr);
+	fs_fill_attr(request->session, &inode, &attr);
 	out.attr_valid = attr_seconds(fs, &inode);
 	out.stat = (struct fuse_statx){
 		.mask = STATX_BASIC_STATS | STATX_BTIME,

@@ -308,7 +308,7 @@ static void push_chunks(void *arg)
 /* Some files that follow each other, to be fetched at once. */
 struct batch {
 	struct fs_session *session;
-	const struct node *files[BATCH];
+	struct inode files[BATCH];
 	struct digest digests[BATCH];
 	size_t count;
 };
@@ -320,10 +320,10 @@ static void push_file(void *context, size_t i, enum rc rc, struct view bytes)
 	struct fs_session *session = batch->session;
 	uint64_t nodeid;
 
-	if (rc != RC_OK || bytes.len != batch->files[i]->size ||
+	if (rc != RC_OK || bytes.len != batch->files[i].size ||
 	    atomic_load_explicit(&session->ended, memory_order_relaxed))
 		return;
-	nodeid = inode_table_claim_file(session->inodes, batch->files[i], true);
+	nodeid = inode_table_claim_file(session->inodes, &batch->files[i], true);
 	if (nodeid)
 		store(session, nodeid, 0, bytes.ptr, (uint32_t)bytes.len);
 }
@@ -362,14 +362,18 @@ static size_t ahead_of_reader(const struct job *job, size_t at)
 static void next_batch(struct job *job, const struct directory *directory, size_t *at,
 		       struct batch *batch)
 {
+	struct inode_table *inodes = job->session->inodes;
 	size_t end = job->first + (size_t)job->count;
 
 	batch->count = 0;
 	for (; batch->count < BATCH && *at < end && *at < directory_count(directory); ++*at) {
 		const struct node *node = directory_at(directory, *at);
+		struct inode *file = &batch->files[batch->count];
 
-		if (node->kind != NODE_FILE || node->size == 0 || node->size > PUSH_FILE_MAX ||
-		    !inode_table_claim_file(job->session->inodes, node, false))
+		if (node->kind != NODE_FILE || node->size == 0 || node->size > PUSH_FILE_MAX)
+			continue;
+		inode_describe(inodes, &job->inode, &job->inode.digest, node, (uint32_t)*at, file);
+		if (!inode_table_claim_file(inodes, file, false))
 			continue;
 		if (node->size > job->budget) {
 			stop_before(job, (uint32_t)*at);
@@ -381,7 +385,6 @@ static void next_batch(struct job *job, const struct directory *directory, size_
 			continue;
 		}
 		job->budget -= node->size;
-		batch->files[batch->count] = node;
 		batch->digests[batch->count++] = node->digest;
 	}
 }

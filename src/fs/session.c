@@ -29,7 +29,7 @@ struct fs_session *fs_session_new(struct fs *fs, const struct fs_transport_ops *
 	session->fs = fs;
 	session->ops = ops;
 	session->context = context;
-	session->inodes = inode_table_new(fs->options.inodes_max);
+	session->inodes = inode_table_new(fs->options.inodes_max, fs->options.share_files);
 	read_ahead_init(&session->ahead);
 	hashmap_init(&session->backings, sizeof(uint64_t));
 	pthread_mutex_init(&session->lock, NULL);

@@ -8,20 +8,28 @@ static struct digest digest_number(uint64_t number)
 	return digest_of(view_of(&number, sizeof(number)));
 }
 
-static struct inode file(uint64_t number, bool executable)
+static struct inode file_at(const struct inode_table *table, const struct inode *parent,
+			    const char *name, uint64_t number, bool executable)
 {
 	struct node node = { .kind = NODE_FILE,
+			     .name = view_of_string(name),
 			     .executable = executable,
 			     .size = number,
 			     .digest = digest_number(number) };
-	struct digest parent = digest_number(0);
+	struct digest place = digest_number(0);
 	struct inode inode;
 
-	inode_describe(&inode_root, &parent, &node, 7, &inode);
+	inode_describe(table, parent, &place, &node, 7, &inode);
 	return inode;
 }
 
-static struct inode directory(const struct inode *parent, const char *name, uint64_t number)
+static struct inode file(const struct inode_table *table, uint64_t number, bool executable)
+{
+	return file_at(table, &inode_root, "file", number, executable);
+}
+
+static struct inode directory(const struct inode_table *table, const struct inode *parent,
+			      const char *name, uint64_t number)
 {
 	struct node node = { .kind = NODE_DIRECTORY,
 			     .name = view_of_string(name),
@@ -29,7 +37,7 @@ static struct inode directory(const struct inode *parent, const char *name, uint
 	struct digest place = digest_number(0);
 	struct inode inode;
 
-	inode_describe(parent, &place, &node, 0, &inode);
+	inode_describe(table, parent, &place, &node, 0, &inode);
 	return inode;
 }
 
@@ -39,34 +47,102 @@ static uint64_t intern(struct inode_table *table, struct inode inode)
 	return inode.nodeid;
 }
 
-static void twins(void **state)
+static struct inode symlink_to(const struct inode_table *table, const char *name,
+			       const char *target)
 {
-	struct inode_table *table = inode_table_new(100);
+	struct node node = { .kind = NODE_SYMLINK,
+			     .name = view_of_string(name),
+			     .target = view_of_string(target) };
+	struct digest place = digest_number(0);
+	struct inode inode;
+
+	inode_describe(table, &inode_root, &place, &node, 0, &inode);
+	return inode;
+}
+
+/* Nothing but the same node at the same place is one inode. */
+static void one_inode_a_place(void **state)
+{
+	struct inode_table *table = inode_table_new(100, false);
 	struct inode a, b;
-	uint64_t plain = intern(table, file(1, false));
-	uint64_t exec = intern(table, file(1, true));
-	uint64_t first = intern(table, directory(&inode_root, "a", 5));
-	uint64_t second = intern(table, directory(&inode_root, "b", 5));
+	uint64_t first = intern(table, directory(table, &inode_root, "a", 5));
+	uint64_t second = intern(table, directory(table, &inode_root, "b", 5));
 
 	(void)state;
-	/* Equal files are one, but for the executable bit; directories are one per place. */
-	assert_int_equal(intern(table, file(1, false)), plain);
-	assert_int_not_equal(plain, exec);
-	assert_int_not_equal(first, second);
-	assert_int_equal(intern(table, directory(&inode_root, "a", 5)), first);
-	assert_int_not_equal(intern(table, directory(&inode_root, "a", 6)), first);
 	assert_true(inode_table_get(table, first, &a));
 	assert_true(inode_table_get(table, second, &b));
-	assert_int_not_equal(a.ino, b.ino);
-	/* The same names in two directories are two places. */
-	assert_int_not_equal(intern(table, directory(&a, "x", 9)),
-			     intern(table, directory(&b, "x", 9)));
+	const struct inode all[] = {
+		a,
+		b,
+		directory(table, &inode_root, "a", 6),
+		directory(table, &a, "x", 9), /* one name in two directories */
+		directory(table, &b, "x", 9),
+		file_at(table, &a, "file", 1, false),
+		file_at(table, &a, "file", 1, true),
+		file_at(table, &a, "file", 2, false),
+		file_at(table, &a, "twin", 1, false),
+		file_at(table, &b, "file", 1, false),
+		file_at(table, &inode_root, "file", 1, false),
+		file_at(table, &a, "", 0, false),
+		file_at(table, &a, "empty", 0, false),
+		symlink_to(table, "l", "t"),
+		symlink_to(table, "l", "u"),
+		symlink_to(table, "m", "t"),
+	};
+	uint64_t nodeids[ARRAY_LEN(all)];
+
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		nodeids[i] = intern(table, all[i]);
+		assert_int_equal(intern(table, all[i]), nodeids[i]);
+		assert_int_equal(inode_links(table, &all[i]), 1);
+		for (size_t k = 0; k < i; k++) {
+			assert_int_not_equal(nodeids[i], nodeids[k]);
+			assert_int_not_equal(all[i].ino, all[k].ino);
+		}
+	}
+	inode_table_free(table);
+}
+
+/* Inode numbers are the same in every mount, and from one release to the next. */
+static void numbers_are_stable(void **state)
+{
+	struct inode_table *table = inode_table_new(10, false);
+	struct inode top = directory(table, &inode_root, "a", 5);
+
+	(void)state;
+	assert_int_equal(top.ino, UINT64_C(0x1bf4a31d8c7ee39));
+	assert_int_equal(file_at(table, &top, "file", 1, false).ino, UINT64_C(0x20a5e3384eef0d8a));
+	inode_table_free(table);
+}
+
+/* What is shared is shown as hard links. */
+static void shared_files(void **state)
+{
+	struct inode_table *table = inode_table_new(100, true);
+	struct inode a = directory(table, &inode_root, "a", 5);
+	struct inode b = directory(table, &inode_root, "b", 5);
+	struct inode plain = file_at(table, &a, "x", 1, false);
+	struct inode empty = file_at(table, &a, "x", 0, false);
+	uint64_t nodeid = intern(table, plain);
+
+	(void)state;
+	assert_int_equal(intern(table, file_at(table, &b, "y", 1, false)), nodeid);
+	assert_int_equal(file_at(table, &b, "y", 1, false).ino, plain.ino);
+	assert_true(inode_links(table, &plain) >= 2);
+	assert_int_not_equal(intern(table, file_at(table, &b, "y", 1, true)), nodeid);
+	assert_int_not_equal(intern(table, file_at(table, &b, "y", 2, false)), nodeid);
+	/* There is nothing of an empty file to share. */
+	assert_int_equal(inode_links(table, &empty), 1);
+	assert_int_not_equal(intern(table, empty),
+			     intern(table, file_at(table, &b, "x", 0, false)));
+	assert_int_not_equal(intern(table, a), intern(table, b));
+	assert_int_equal(inode_links(table, &a), 1);
 	inode_table_free(table);
 }
 
 static void root_is_known(void **state)
 {
-	struct inode_table *table = inode_table_new(10);
+	struct inode_table *table = inode_table_new(10, false);
 	struct inode inode;
 
 	(void)state;
@@ -82,34 +158,34 @@ static void root_is_known(void **state)
 
 static void numbers_come_back_but_nodeids_do_not(void **state)
 {
-	struct inode_table *table = inode_table_new(10);
+	struct inode_table *table = inode_table_new(10, false);
 	struct inode before, after;
-	uint64_t nodeid = intern(table, directory(&inode_root, "d", 1));
+	uint64_t nodeid = intern(table, directory(table, &inode_root, "d", 1));
 	uint64_t again;
 
 	(void)state;
 	assert_true(inode_table_get(table, nodeid, &before));
 	inode_table_forget(table, nodeid, 1);
 	assert_false(inode_table_get(table, nodeid, &after));
-	again = intern(table, directory(&inode_root, "d", 1));
+	again = intern(table, directory(table, &inode_root, "d", 1));
 	assert_int_not_equal(nodeid, again);
 	assert_true(inode_table_get(table, again, &after));
 	assert_int_equal(before.ino, after.ino);
 	inode_table_clear(table);
 	assert_int_equal(inode_table_count(table), 0);
-	assert_true(intern(table, directory(&inode_root, "d", 1)) > again);
+	assert_true(intern(table, directory(table, &inode_root, "d", 1)) > again);
 	inode_table_free(table);
 }
 
 static void forget_arithmetic(void **state)
 {
-	struct inode_table *table = inode_table_new(10);
+	struct inode_table *table = inode_table_new(10, false);
 	struct inode inode;
-	uint64_t nodeid = intern(table, file(1, false));
+	uint64_t nodeid = intern(table, file(table, 1, false));
 
 	(void)state;
 	for (int i = 0; i < 9; i++)
-		assert_int_equal(intern(table, file(1, false)), nodeid);
+		assert_int_equal(intern(table, file(table, 1, false)), nodeid);
 	inode_table_forget(table, nodeid, 0);
 	inode_table_forget(table, nodeid, 4);
 	assert_true(inode_table_get(table, nodeid, &inode));
@@ -127,12 +203,12 @@ static void forget_arithmetic(void **state)
 
 static void full_table(void **state)
 {
-	struct inode_table *table = inode_table_new(3);
+	struct inode_table *table = inode_table_new(3, false);
 	struct inode many[5];
 
 	(void)state;
 	for (uint64_t i = 0; i < 5; i++)
-		many[i] = file(i, false);
+		many[i] = file(table, i, false);
 	assert_int_equal(inode_table_intern(table, many, 5), 3);
 	/* What is known still counts. */
 	assert_int_equal(inode_table_intern(table, many, 3), 3);
@@ -144,7 +220,7 @@ static void full_table(void **state)
 
 static void symlink_at_root(void **state)
 {
-	struct inode_table *table = inode_table_new(10);
+	struct inode_table *table = inode_table_new(10, false);
 	CLEANUP(buf_release) struct buf target = BUF_INIT;
 	struct node node = { .kind = NODE_SYMLINK,
 			     .name = view_of_string("link"),
@@ -153,7 +229,7 @@ static void symlink_at_root(void **state)
 	uint64_t nodeid;
 
 	(void)state;
-	inode_describe(&inode_root, NULL, &node, 0, &inode);
+	inode_describe(table, &inode_root, NULL, &node, 0, &inode);
 	nodeid = intern(table, inode);
 	assert_int_equal(intern(table, inode), nodeid);
 	assert_true(inode_table_target(table, nodeid, &target));
@@ -167,7 +243,7 @@ static void random_against_model(void **state)
 {
 	enum { KINDS = 3000, STEPS = 200000 };
 	struct testing_random random = testing_random_from_env();
-	struct inode_table *table = inode_table_new(KINDS);
+	struct inode_table *table = inode_table_new(KINDS, false);
 	AUTO_FREE uint64_t *lookups = mem_array(KINDS, sizeof(uint64_t));
 	AUTO_FREE uint64_t *nodeids = mem_array(KINDS, sizeof(uint64_t));
 	size_t known = 0;
@@ -179,7 +255,7 @@ static void random_against_model(void **state)
 		bool grow = testing_below(&random, 100) < (step / 30000 % 2 ? 25U : 75U);
 
 		if (grow) {
-			uint64_t nodeid = intern(table, file(i, i % 2));
+			uint64_t nodeid = intern(table, file(table, i, i % 2));
 
 			if (lookups[i])
 				assert_int_equal(nodeid, nodeids[i]);
@@ -202,7 +278,7 @@ static void random_against_model(void **state)
 
 		assert_int_equal(found, lookups[i] != 0);
 		if (found) {
-			struct inode wanted = file(i, i % 2);
+			struct inode wanted = file(table, i, i % 2);
 
 			assert_int_equal(inode.lookups, lookups[i]);
 			assert_true(digest_equal(&inode.digest, &wanted.digest));
@@ -214,14 +290,14 @@ static void random_against_model(void **state)
 static void memory(void **state)
 {
 	enum { MANY = 300000 };
-	struct inode_table *table = inode_table_new(MANY);
+	struct inode_table *table = inode_table_new(MANY, false);
 	size_t most = 0;
 
 	(void)state;
 	for (uint64_t i = 0; i < MANY; i++) {
 		size_t bytes;
 
-		intern(table, file(i, false));
+		intern(table, file(table, i, false));
 		bytes = inode_table_bytes(table);
 		if (i > 20000) {
 			size_t each = bytes / (i + 1);
@@ -241,7 +317,9 @@ static void memory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(twins),
+		cmocka_unit_test(one_inode_a_place),
+		cmocka_unit_test(numbers_are_stable),
+		cmocka_unit_test(shared_files),
 		cmocka_unit_test(root_is_known),
 		cmocka_unit_test(numbers_come_back_but_nodeids_do_not),
 		cmocka_unit_test(forget_arithmetic),

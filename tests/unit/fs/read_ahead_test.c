@@ -8,7 +8,8 @@
 enum { FILES = 200 };
 
 /* /d holds FILES small files of different content, "000" and on. */
-static struct fake *open_files(struct fake_store *store, struct directory **directory, bool twins)
+static struct fake *open_files_with(struct fake_store *store, struct directory **directory,
+				    bool twins, const struct fs_options *options)
 {
 	struct node nodes[FILES], top;
 	char names[FILES][8];
@@ -24,8 +25,13 @@ static struct fake *open_files(struct fake_store *store, struct directory **dire
 	}
 	top = fake_directory("d", nodes, FILES, directory);
 	fake_store_put(store, directory, 1);
-	fake = fake_open_nodes(store, &top, 1, NULL);
+	fake = fake_open_nodes(store, &top, 1, options);
 	return fake;
+}
+
+static struct fake *open_files(struct fake_store *store, struct directory **directory, bool twins)
+{
+	return open_files_with(store, directory, twins, NULL);
 }
 
 static void close_files(struct fake *fake, struct fake_store *store, struct directory *directory)
@@ -124,18 +130,28 @@ static void files_in_order(void **state)
 	close_files(fake, &store, directory);
 }
 
-static void twins_once(void **state)
+/* Equal files have pages of their own, unless they are one inode. */
+static void twins(void **state)
 {
-	uint64_t nodeids[FILES];
-	struct directory *directory;
-	struct fake_store store;
-	struct fake *fake = open_files(&store, &directory, true);
+	const struct fs_options shared = { .share_files = true };
 
 	(void)state;
-	list_plus(fake, fake_find(fake, 1, "d"), nodeids);
-	read_first_byte(fake, nodeids[0]);
-	assert_int_equal(settled_pushes(fake), 9);
-	close_files(fake, &store, directory);
+	for (int share = 0; share < 2; share++) {
+		uint64_t nodeids[FILES];
+		struct directory *directory;
+		struct fake_store store;
+		struct fake *fake =
+			open_files_with(&store, &directory, true, share ? &shared : NULL);
+
+		list_plus(fake, fake_find(fake, 1, "d"), nodeids);
+		assert_int_equal(nodeids[0] == nodeids[10], share);
+		read_first_byte(fake, nodeids[0]);
+		if (share)
+			assert_int_equal(settled_pushes(fake), 9);
+		else
+			assert_true(settled_pushes(fake) > 20);
+		close_files(fake, &store, directory);
+	}
 }
 
 static void only_what_the_kernel_knows(void **state)
@@ -334,7 +350,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(files_in_order),
-		cmocka_unit_test(twins_once),
+		cmocka_unit_test(twins),
 		cmocka_unit_test(only_what_the_kernel_knows),
 		cmocka_unit_test(not_in_order),
 		cmocka_unit_test(refused_pushes),
