@@ -1,9 +1,10 @@
 /*
  * The files of stat_cache.h:
  *
- *	header   sixteen bytes, `magic`
- *	records  80 bytes a file: filesystem u64, inode u64, size u64, mtime s64 and u32 ns,
- *	         ctime s64 and u32 ns, BLAKE3 of the content; numbers little-endian
+ *	header   sixteen bytes, `magic`; the boot's id, 36 characters of text; u32 0; the realtime
+ *	         clock minus that of the time since boot, s64 ns
+ *	records  88 bytes a file: mount u64, filesystem u64, inode u64, size u64, mtime s64 and
+ *	         u32 ns, ctime s64 and u32 ns, BLAKE3 of the content; numbers little-endian
  *	trailer  BLAKE3 of all that comes before it
  */
 #include "transfer/stat_cache.h"
@@ -24,11 +25,14 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-static const uint8_t magic[16] = "castor tree 1\n";
+static const uint8_t magic[16] = "castor tree 2\n";
 
 enum {
-	RECORD_SIZE = 80,
-	STAT_SIZE = 48, /* of a record, before its digest */
+	BOOT_ID_SIZE = 36,
+	BOOT_SIZE = BOOT_ID_SIZE + 4, /* in the header, and the clock after it */
+	HEADER_SIZE = sizeof(magic) + BOOT_SIZE + 8,
+	RECORD_SIZE = 88,
+	STAT_SIZE = 56, /* of a record, before its digest */
 	BUFFER_SIZE = 1024 * RECORD_SIZE,
 	KEY_SIZE = 16,
 	TREES_MAX = 4096,
@@ -36,6 +40,8 @@ enum {
 /* Of one tree: three million files. Of all. */
 #define FILE_MAX  (UINT64_C(256) << 20)
 #define TOTAL_MAX (UINT64_C(1) << 30)
+/* How much the clock may have been set since, well under the age that a file must have. */
+#define CLOCK_SET_MAX (20 * NS_PER_S)
 
 int stat_cache_age_s = 60;
 
@@ -91,6 +97,15 @@ static void put_u64(uint8_t *out, uint64_t value)
 		out[i] = (uint8_t)(value >> 8 * i);
 }
 
+static uint64_t get_u64(const uint8_t *bytes)
+{
+	uint64_t value = 0;
+
+	for (int i = 7; i >= 0; i--)
+		value = value << 8 | bytes[i];
+	return value;
+}
+
 static void put_time(uint8_t *out, struct timespec time)
 {
 	put_u64(out, (uint64_t)time.tv_sec);
@@ -100,11 +115,42 @@ static void put_time(uint8_t *out, struct timespec time)
 /* All that tells whether the file is the same: two stats are the same where these bytes are. */
 static void put_stat(uint8_t out[STAT_SIZE], const struct tree_stat *stat)
 {
-	put_u64(out, stat->filesystem);
-	put_u64(out + 8, stat->inode);
-	put_u64(out + 16, stat->size);
-	put_time(out + 24, stat->mtime);
-	put_time(out + 36, stat->ctime);
+	put_u64(out, stat->mount);
+	put_u64(out + 8, stat->filesystem);
+	put_u64(out + 16, stat->inode);
+	put_u64(out + 24, stat->size);
+	put_time(out + 32, stat->mtime);
+	put_time(out + 44, stat->ctime);
+}
+
+/* The header. False: this boot cannot be told from another. */
+static bool make_header(uint8_t out[HEADER_SIZE])
+{
+	struct buf id CLEANUP(buf_release) = BUF_INIT;
+	struct timespec up;
+
+	if (file_read_path(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &id, NULL) != RC_OK ||
+	    id.len < BOOT_ID_SIZE || clock_gettime(CLOCK_BOOTTIME, &up) != 0)
+		return false;
+	memset(out, 0, HEADER_SIZE);
+	memcpy(out, magic, sizeof(magic));
+	memcpy(out + sizeof(magic), id.ptr, BOOT_ID_SIZE);
+	put_u64(out + sizeof(magic) + BOOT_SIZE,
+		(uint64_t)(clock_realtime_ns() - (up.tv_sec * NS_PER_S + up.tv_nsec)));
+	return true;
+}
+
+/* Is it one of this boot, and has the clock not been set since? */
+static bool is_of_now(const uint8_t header[HEADER_SIZE])
+{
+	uint8_t now[HEADER_SIZE];
+	int64_t set;
+
+	if (!make_header(now) || memcmp(header, now, sizeof(magic) + BOOT_SIZE) != 0)
+		return false;
+	set = (int64_t)(get_u64(now + sizeof(magic) + BOOT_SIZE) -
+			get_u64(header + sizeof(magic) + BOOT_SIZE));
+	return set <= CLOCK_SET_MAX && set >= -CLOCK_SET_MAX;
 }
 
 /* A tree's name is a hash of its root's place. */
@@ -153,13 +199,13 @@ static bool read_at(struct stat_cache_reader *reader, void *out, size_t len)
 struct stat_cache_reader *stat_cache_open(const struct tree_stat *root)
 {
 	char name[2 * KEY_SIZE + 1];
-	uint8_t header[sizeof(magic)];
+	uint8_t header[HEADER_SIZE];
 	struct stat_cache_reader *reader;
 	int dirfd AUTO_FD = directory_open(false);
 	struct stat st;
 	int fd;
 
-	if (dirfd < 0 || root->filesystem == 0)
+	if (dirfd < 0 || root->mount == 0)
 		return NULL;
 	name_of(root, name);
 	fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -169,14 +215,14 @@ struct stat_cache_reader *stat_cache_open(const struct tree_stat *root)
 	reader->fd = fd;
 	hasher_init(&reader->hasher);
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
-	    st.st_size < (off_t)(sizeof(magic) + DIGEST_SIZE) ||
-	    ((uint64_t)st.st_size - sizeof(magic) - DIGEST_SIZE) % RECORD_SIZE != 0 ||
-	    !read_at(reader, header, sizeof(header)) || memcmp(header, magic, sizeof(magic)) != 0) {
+	    st.st_size < (off_t)(HEADER_SIZE + DIGEST_SIZE) ||
+	    ((uint64_t)st.st_size - HEADER_SIZE - DIGEST_SIZE) % RECORD_SIZE != 0 ||
+	    !read_at(reader, header, sizeof(header)) || !is_of_now(header)) {
 		stat_cache_close(reader);
 		return NULL;
 	}
 	hasher_update(&reader->hasher, header, sizeof(header));
-	reader->left = (uint64_t)st.st_size - sizeof(magic) - DIGEST_SIZE;
+	reader->left = (uint64_t)st.st_size - HEADER_SIZE - DIGEST_SIZE;
 	/* Its age tells which to give up first. */
 	futimens(fd, NULL);
 	return reader;
@@ -200,7 +246,7 @@ bool stat_cache_next(struct stat_cache_reader *reader, const struct tree_stat *s
 	}
 	record = reader->buffer + reader->at;
 	put_stat(expected, stat);
-	if (stat->filesystem == 0 || memcmp(record, expected, STAT_SIZE) != 0)
+	if (stat->mount == 0 || memcmp(record, expected, STAT_SIZE) != 0)
 		return false;
 	memcpy(out->bytes, record + STAT_SIZE, DIGEST_SIZE);
 	reader->at += RECORD_SIZE;
@@ -246,9 +292,10 @@ struct stat_cache_writer *stat_cache_create(const struct tree_stat *root)
 {
 	int dirfd, fd;
 	struct stat_cache_writer *writer;
+	uint8_t header[HEADER_SIZE];
 	static atomic_uint number;
 
-	if (root->filesystem == 0)
+	if (root->mount == 0 || !make_header(header))
 		return NULL;
 	dirfd = directory_open(true);
 	if (dirfd < 0)
@@ -269,7 +316,7 @@ struct stat_cache_writer *stat_cache_create(const struct tree_stat *root)
 	clock_gettime(CLOCK_REALTIME, &writer->old);
 	writer->old.tv_sec -= stat_cache_age_s;
 	hasher_init(&writer->hasher);
-	append(writer, magic, sizeof(magic));
+	append(writer, header, sizeof(header));
 	return writer;
 }
 
@@ -278,12 +325,25 @@ static bool is_after(struct timespec a, struct timespec b)
 	return a.tv_sec > b.tv_sec || (a.tv_sec == b.tv_sec && a.tv_nsec > b.tv_nsec);
 }
 
+bool stat_cache_settle(const struct stat_cache_writer *writer, struct tree_stat *stat, int fd)
+{
+	/* Written-back pages are write-protected in every mapping: the next write faults, and stamps
+	 * the file. Pages of a file that nobody writes to are clean, and nothing is waited for. */
+	if (writer && stat->mount != 0 && !is_after(stat->ctime, writer->old) &&
+	    sync_file_range(fd, 0, 0,
+			    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+				    SYNC_FILE_RANGE_WAIT_AFTER) == 0)
+		return true;
+	stat->mount = 0;
+	return false;
+}
+
 void stat_cache_add(struct stat_cache_writer *writer, const struct tree_stat *stat,
 		    const struct digest *digest)
 {
 	if (writer->failed)
 		return;
-	if (stat->filesystem == 0 || is_after(stat->ctime, writer->old)) {
+	if (stat->mount == 0 || is_after(stat->ctime, writer->old)) {
 		writer->failed = true;
 		return;
 	}

@@ -91,8 +91,8 @@ static enum rc add_file(struct collect *collect, struct tree_block *block,
 		tree_build_add(collect->taker->build, &node);
 	else
 		collect->taker->file(collect->taker->context, &node);
-	if (collect->taker->cache)
-		stat_cache_add(collect->taker->cache, &entry->stat, &entry->digest);
+	if (collect->pipe->cache)
+		stat_cache_add(collect->pipe->cache, &entry->stat, &entry->digest);
 	return RC_OK;
 }
 

@@ -2,7 +2,6 @@
 #ifndef CASTOR_TRANSFER_TREE_COLLECT_H
 #define CASTOR_TRANSFER_TREE_COLLECT_H
 
-#include "transfer/stat_cache.h"
 #include "transfer/tree_build.h"
 #include "transfer/tree_pipe.h"
 
@@ -20,11 +19,10 @@ struct tree_taker {
 	/* Each file of a bare source, in its order; the name is what `fill` gave. */
 	void (*file)(void *context, const struct node *node);
 	void *context;
-	struct stat_cache_writer *cache; /* may be NULL */
 };
 
 /* Runs the pipeline to its end: every blob is added to the batch, every directory to the build,
- * every file to the cache. Commits nothing. */
+ * every file to the pipeline's cache. Commits nothing. */
 enum rc tree_collect(struct tree_pipe *pipe, const struct tree_taker *taker,
 		     struct tree_report *report, struct import_progress *stats,
 		     struct err *err) MUST_USE;

@@ -37,7 +37,7 @@ struct import {
 	const struct import_options *options;
 	struct tree_report report;
 	struct import_progress stats;
-	struct tree_stat root; /* filesystem 0: not for the cache */
+	struct tree_stat root; /* mount 0: not for the cache */
 	struct nar_facts facts;
 	struct reference_scan *references; /* NULL: they are not looked for */
 	const struct path_info *as;        /* NULL: the path info is made here */
@@ -186,7 +186,7 @@ static enum rc try_unchanged(struct import *import, struct tree_build *build, bo
 	if (rc == RC_OK) {
 		import->root = event.stat;
 		if (!import->options->no_cache && !import->options->references &&
-		    event.stat.filesystem != 0)
+		    event.stat.mount != 0)
 			unchanged.cache = stat_cache_open(&event.stat);
 	}
 	if (unchanged.cache) {
@@ -218,7 +218,7 @@ static enum rc run_pipeline(struct import *import, struct tree_build *build,
 {
 	const struct op *op = import->op;
 	struct blob_batch *batch AUTO_BLOB_BATCH = NULL;
-	struct tree_taker taker = { .build = build, .cache = cache };
+	struct tree_taker taker = { .build = build };
 	struct tree_walk *walk = NULL;
 	struct tree_pipe pipe;
 	enum rc rc = blob_service_open_batch(import->services->blobs, op, &batch, err);
@@ -230,6 +230,7 @@ static enum rc run_pipeline(struct import *import, struct tree_build *build,
 	tree_pipe_init(&pipe, op, batch, tree_scan(walk), import->options->threads,
 		       import->options->memory);
 	pipe.references = import->references;
+	pipe.cache = cache;
 	tree_pipe_start(&pipe);
 	rc = tree_collect(&pipe, &taker, &import->report, &import->stats, err);
 	if (rc == RC_OK)

@@ -28,14 +28,17 @@ static enum rc read_small(int fd, const struct tree_entry *entry, const char *na
 	return RC_OK;
 }
 
-static enum rc load_file(struct tree_block *block, const struct tree_entry *entry, struct err *err)
+static enum rc load_file(const struct tree_pipe *pipe, struct tree_block *block,
+			 struct tree_entry *entry, struct err *err)
 {
 	const char *name = (const char *)block->text.ptr + entry->open_at;
 	int fd AUTO_FD = -1;
 	enum rc rc = tree_file_open(entry->dir, name, entry->quiet, &fd, err);
 
-	if (rc == RC_OK)
+	if (rc == RC_OK) {
+		stat_cache_settle(pipe->cache, &entry->stat, fd);
 		rc = read_small(fd, entry, name, block->bytes + entry->at, err);
+	}
 	/* The walk's stat was before, this one is after: nothing changed in between. */
 	if (rc == RC_OK)
 		rc = tree_file_check(entry->dir, name, fd, &entry->stat, err);
@@ -52,7 +55,7 @@ enum rc tree_load(struct tree_pipe *pipe, struct tree_block *block, struct err *
 
 		if (entry->kind != TREE_ENTRY_FILE)
 			continue;
-		rc = load_file(block, entry, err);
+		rc = load_file(pipe, block, entry, err);
 		if (rc != RC_OK)
 			return rc;
 		tree_dir_unref(entry->dir);

@@ -32,6 +32,7 @@
 #include "nix/store_path.h"
 #include "service/blob/blob_service.h"
 #include "service/path_info/nar_facts.h"
+#include "transfer/stat_cache.h"
 #include "transfer/tree_in.h"
 #include "transfer/tree_walk.h"
 
@@ -108,6 +109,7 @@ struct tree_pipe {
 	struct blob_batch *batch;
 	struct tree_source source;
 	struct reference_scan *references; /* sees the NAR; borrowed; NULL: nobody does */
+	struct stat_cache_writer *cache;   /* borrowed; NULL: nothing is remembered */
 	size_t memory;
 	unsigned descriptors_max;
 	unsigned load_threads, encode_threads;

@@ -61,7 +61,7 @@ static enum rc read_large(void *context, void *out, size_t len, struct err *err)
 }
 
 static enum rc scan_large(struct tree_fill *fill, const struct tree_walk_event *event,
-			  const struct tree_fill_file *file, bool *stopped, struct err *err)
+			  struct tree_fill_file *file, bool *stopped, struct err *err)
 {
 	struct large_read large = { .event = event };
 	int fd AUTO_FD = -1;
@@ -71,6 +71,7 @@ static enum rc scan_large(struct tree_fill *fill, const struct tree_walk_event *
 		rc = tree_file_check(event->dir, event->open_name, fd, &event->stat, err);
 	if (rc != RC_OK)
 		return rc;
+	stat_cache_settle(fill->pipe->cache, &file->stat, fd);
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	large.fd = fd;
 	rc = tree_fill_large(fill, file, read_large, &large, stopped, err);

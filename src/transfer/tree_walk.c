@@ -12,7 +12,10 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -23,6 +26,14 @@
 
 /* Of a path in a sentence: the end of a longer one. */
 enum { PATH_SHOWN_MAX = 600, LISTING_KEPT_MAX = 64 << 10, DENTS_SIZE = 32 << 10 };
+
+/* Linux 6.8; older kernels answer without it. */
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x00004000U
+#endif
+#ifndef XFS_SUPER_MAGIC
+#define XFS_SUPER_MAGIC 0x58465342
+#endif
 
 /* Counts open directories; outlives the walk while a tree_dir does. */
 struct dir_counter {
@@ -35,7 +46,8 @@ struct tree_dir {
 	atomic_uint users;
 	int fd;
 	uint64_t device, inode;
-	uint64_t filesystem;
+	uint64_t mount, filesystem; /* as in struct tree_stat, but for kinds that prove nothing */
+	bool vouches;               /* ctime there is the kernel's own */
 	struct dir_counter *counter;
 	struct tree_dir *parent; /* a reference without a use; NULL above the root */
 	char name[];
@@ -200,15 +212,36 @@ bool tree_stat_equal(const struct tree_stat *a, const struct tree_stat *b)
 	       a->ctime.tv_sec == b->ctime.tv_sec && a->ctime.tv_nsec == b->ctime.tv_nsec;
 }
 
-static struct tree_stat stat_from(const struct stat *st, uint64_t filesystem)
+static int stat_at(int fd, const char *name, struct statx *out)
+{
+	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH);
+
+	return statx(fd, name, flags, STATX_BASIC_STATS | STATX_MNT_ID_UNIQUE, out);
+}
+
+static uint64_t device_of(const struct statx *st)
+{
+	return makedev(st->stx_dev_major, st->stx_dev_minor);
+}
+
+static uint64_t mount_of(const struct statx *st)
+{
+	return st->stx_mask & STATX_MNT_ID_UNIQUE ? st->stx_mnt_id : 0;
+}
+
+static struct timespec time_of(const struct statx_timestamp *time)
+{
+	return (struct timespec){ .tv_sec = time->tv_sec, .tv_nsec = time->tv_nsec };
+}
+
+static struct tree_stat stat_from(const struct statx *st)
 {
 	return (struct tree_stat){
-		.filesystem = filesystem,
-		.device = st->st_dev,
-		.inode = st->st_ino,
-		.size = (uint64_t)st->st_size,
-		.mtime = st->st_mtim,
-		.ctime = st->st_ctim,
+		.device = device_of(st),
+		.inode = st->stx_ino,
+		.size = st->stx_size,
+		.mtime = time_of(&st->stx_mtime),
+		.ctime = time_of(&st->stx_ctime),
 	};
 }
 
@@ -241,13 +274,13 @@ enum rc tree_file_open(struct tree_dir *dir, const char *name, bool quiet, int *
 enum rc tree_file_check(struct tree_dir *dir, const char *name, int fd,
 			const struct tree_stat *expected, struct err *err)
 {
-	struct stat st;
+	struct statx st;
 	struct tree_stat now;
 
-	if (fstat(fd, &st) != 0)
+	if (stat_at(fd, "", &st) != 0)
 		return tree_file_errno(dir, name, errno, err);
-	now = stat_from(&st, expected->filesystem);
-	if (!S_ISREG(st.st_mode) || !tree_stat_equal(&now, expected))
+	now = stat_from(&st);
+	if (!S_ISREG(st.stx_mode) || !tree_stat_equal(&now, expected))
 		return tree_file_changed(dir, name, err);
 	return RC_OK;
 }
@@ -372,19 +405,25 @@ static enum rc frame_list(struct tree_walk *walk, struct frame *frame, struct er
 	return RC_OK;
 }
 
-/* Which filesystem a directory lies on, by a number that survives a reboot where there is one. */
-static uint64_t filesystem_of(int fd, uint64_t device)
+/* Does the kernel itself stamp ctime there, whenever a content changes? Of a filesystem that cannot be
+ * written to, the times are those of whoever made the image. */
+static bool vouches(int fd, uint64_t *filesystem)
 {
 	struct statfs fs;
-	uint32_t id[2];
-	uint64_t number;
 
-	static_assert(sizeof(id) == sizeof(fs.f_fsid), "f_fsid has 64 bits");
-	if (fstatfs(fd, &fs) != 0)
-		return 0;
-	memcpy(id, &fs.f_fsid, sizeof(id));
-	number = (uint64_t)id[0] << 32 | id[1];
-	return number ? number : ~device;
+	static_assert(sizeof(*filesystem) == sizeof(fs.f_fsid), "f_fsid has 64 bits");
+	*filesystem = 0;
+	if (fstatfs(fd, &fs) != 0 || (fs.f_flags & ST_RDONLY))
+		return false;
+	memcpy(filesystem, &fs.f_fsid, sizeof(*filesystem));
+	switch ((uint32_t)fs.f_type) {
+	case EXT4_SUPER_MAGIC: /* ext2 and ext3, too */
+	case XFS_SUPER_MAGIC:
+	case BTRFS_SUPER_MAGIC:
+		return true;
+	default:
+		return false;
+	}
 }
 
 /* fd and what fstat says of it. Takes fd over. */
@@ -392,11 +431,11 @@ static enum rc dir_open(struct tree_walk *walk, struct tree_dir *parent, int at_
 			const char *at_name, const char *name, struct tree_dir **out,
 			struct err *err)
 {
-	struct stat st;
+	struct statx st;
 	int fd = open_in(at_fd, at_name, O_DIRECTORY, &walk->quiet_dirs);
 
 	*out = NULL;
-	if (fd < 0 || fstat(fd, &st) != 0) {
+	if (fd < 0 || stat_at(fd, "", &st) != 0) {
 		int errnum = errno;
 
 		if (fd >= 0)
@@ -404,11 +443,15 @@ static enum rc dir_open(struct tree_walk *walk, struct tree_dir *parent, int at_
 		return tree_file_errno(parent, name, errnum, err);
 	}
 	*out = dir_new(parent, walk->counter, fd, name);
-	(*out)->device = st.st_dev;
-	(*out)->inode = st.st_ino;
-	(*out)->filesystem = parent->filesystem && parent->device == st.st_dev
-				     ? parent->filesystem
-				     : filesystem_of(fd, st.st_dev);
+	(*out)->device = device_of(&st);
+	(*out)->inode = st.stx_ino;
+	(*out)->mount = mount_of(&st);
+	if (parent->mount && parent->mount == (*out)->mount && parent->device == (*out)->device) {
+		(*out)->vouches = parent->vouches;
+		(*out)->filesystem = parent->filesystem;
+	} else {
+		(*out)->vouches = vouches(fd, &(*out)->filesystem);
+	}
 	return RC_OK;
 }
 
@@ -509,17 +552,22 @@ static const char *special_name(mode_t mode)
 				: "file of unknown type";
 }
 
-/* A root that is a file has no directory of ours to tell its filesystem. */
-static uint64_t root_filesystem(const char *path, uint64_t device)
+/* Of what lies in dir, or for the root at its path. */
+static void stat_mount(const struct tree_walk *walk, const struct tree_dir *dir, const char *name,
+		       const struct statx *st, struct tree_stat *out)
 {
-	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	uint64_t filesystem = 0;
-
-	if (fd >= 0) {
-		filesystem = filesystem_of(fd, device);
-		close(fd);
+	if (dir != walk->base) {
+		/* A file may be a mount of its own: such ones are rare. */
+		if (dir->vouches && dir->mount == mount_of(st) && dir->device == out->device) {
+			out->mount = dir->mount;
+			out->filesystem = dir->filesystem;
+		}
+		return;
 	}
-	return filesystem;
+	int fd AUTO_FD = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd >= 0 && vouches(fd, &out->filesystem))
+		out->mount = mount_of(st);
 }
 
 /* The event for `name` in dir, whatever it is. */
@@ -527,7 +575,7 @@ static enum rc visit(struct tree_walk *walk, struct tree_dir *dir, const char *n
 		     struct tree_walk_event *out, struct err *err)
 {
 	struct buf path CLEANUP(buf_release) = BUF_INIT;
-	struct stat st;
+	struct statx st;
 
 	/* The root has depth 1, whatever is in a directory is one deeper. */
 	if (walk->depth == NODE_DEPTH_MAX)
@@ -538,15 +586,15 @@ static enum rc visit(struct tree_walk *walk, struct tree_dir *dir, const char *n
 	if (type == DT_LNK)
 		return give_symlink(walk, dir, name, out, err);
 	if (type != DT_DIR) {
-		if (fstatat(dir->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+		if (stat_at(dir->fd, name, &st) != 0)
 			return dir == walk->base && errno == ENOENT
 				       ? err_set(err, RC_NOT_FOUND, "%s does not exist",
 						 path_of(dir, name, &path))
 				       : tree_file_errno(dir, name, errno, err);
-		if (S_ISLNK(st.st_mode))
+		if (S_ISLNK(st.stx_mode))
 			return give_symlink(walk, dir, name, out, err);
 	}
-	if (type == DT_DIR || S_ISDIR(st.st_mode)) {
+	if (type == DT_DIR || S_ISDIR(st.stx_mode)) {
 		enum rc rc = enter(walk, dir, name, err);
 
 		if (rc != RC_OK)
@@ -554,22 +602,22 @@ static enum rc visit(struct tree_walk *walk, struct tree_dir *dir, const char *n
 		out->kind = TREE_WALK_DIRECTORY;
 		/* Of the directory itself, so that a root can be known by it. */
 		out->dir = walk->frames[walk->depth - 1].dir;
+		out->stat.mount = out->dir->vouches ? out->dir->mount : 0;
 		out->stat.filesystem = out->dir->filesystem;
 		out->stat.device = out->dir->device;
 		out->stat.inode = out->dir->inode;
 		return RC_OK;
 	}
-	if (!S_ISREG(st.st_mode))
+	if (!S_ISREG(st.stx_mode))
 		return err_set(err, RC_UNSUPPORTED,
 			       "%s is a %s: only files, directories and "
 			       "symlinks can be imported",
-			       path_of(dir, name, &path), special_name(st.st_mode));
+			       path_of(dir, name, &path), special_name(st.stx_mode));
 	out->kind = TREE_WALK_FILE;
-	out->executable = (st.st_mode & S_IXUSR) != 0;
-	out->quiet = walk->uid == 0 || walk->uid == st.st_uid;
-	out->stat = stat_from(&st, dir == walk->base          ? root_filesystem(name, st.st_dev)
-				   : dir->device == st.st_dev ? dir->filesystem
-							      : 0);
+	out->executable = (st.stx_mode & S_IXUSR) != 0;
+	out->quiet = walk->uid == 0 || walk->uid == st.stx_uid;
+	out->stat = stat_from(&st);
+	stat_mount(walk, dir, name, &st, &out->stat);
 	return RC_OK;
 }
 

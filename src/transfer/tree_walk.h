@@ -27,7 +27,10 @@ void tree_dir_unref(struct tree_dir *dir); /* NULL is fine */
 
 /* What identifies a file's content to a stat cache. */
 struct tree_stat {
-	uint64_t filesystem; /* of f_fsid where there is one, else of the device; 0: unknown */
+	/* Unique from one boot to the next; 0: not known, or of a kind whose times prove nothing
+	 * (docs/decisions/0006-stat-cache.md). */
+	uint64_t mount;
+	uint64_t filesystem; /* f_fsid: tells subvolumes of a mount apart */
 	uint64_t device, inode, size;
 	struct timespec mtime, ctime;
 };

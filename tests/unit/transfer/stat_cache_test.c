@@ -1,7 +1,15 @@
 /* The stat cache alone, and what an import makes of it. */
 #include "transfer/stat_cache.h"
 
+#include <sched.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+
 #include "tree_test_util.h"
+#include "base/clock.h"
+#include "base/file.h"
 #include "double/double.h"
 #include "transfer/tree_in.h"
 
@@ -51,7 +59,8 @@ static size_t count_trees(void **state, char name[NAME_MAX + 1])
 
 static struct tree_stat stat_number(uint64_t i)
 {
-	return (struct tree_stat){ .filesystem = 7,
+	return (struct tree_stat){ .mount = 5,
+				   .filesystem = 7,
 				   .device = 1,
 				   .inode = i,
 				   .size = i * 3,
@@ -116,7 +125,7 @@ static void remembers(void **state)
 
 static void every_field_counts(void **state)
 {
-	struct tree_stat root = stat_number(99), file = stat_number(0), changed[7];
+	struct tree_stat root = stat_number(99), file = stat_number(0), changed[8];
 	struct digest digest;
 
 	(void)state;
@@ -130,6 +139,7 @@ static void every_field_counts(void **state)
 	changed[4].mtime.tv_nsec++;
 	changed[5].ctime.tv_sec++;
 	changed[6].ctime.tv_nsec++;
+	changed[7].mount++;
 	for (size_t i = 0; i < ARRAY_LEN(changed); i++) {
 		struct stat_cache_reader *reader = stat_cache_open(&root);
 
@@ -137,14 +147,52 @@ static void every_field_counts(void **state)
 		assert_false(stat_cache_next(reader, &changed[i], &digest));
 		stat_cache_close(reader);
 	}
-	/* The number of a device may change with a reboot. */
-	file.device++;
-	{
-		struct stat_cache_reader *reader = stat_cache_open(&root);
+	file.mount = root.mount = 0;
+	assert_null(stat_cache_open(&root));
+	assert_null(stat_cache_create(&root));
+}
 
-		assert_true(stat_cache_next(reader, &file, &digest));
-		stat_cache_close(reader);
+/* The cache's one file, with some bytes of its header changed, and the checksum made right again. */
+static void change_header(void **state, size_t at, const void *bytes, size_t len)
+{
+	char name[NAME_MAX + 1];
+	char *trees AUTO_FREE = trees_path(state), *path AUTO_FREE = NULL;
+	struct buf file CLEANUP(buf_release) = BUF_INIT;
+	struct digest checksum;
+	struct err err = ERR_INIT;
+
+	assert_int_equal(count_trees(state, name), 1);
+	path = mem_printf("%s/%s", trees, name);
+	assert_ok(file_read_path(AT_FDCWD, path, 1 << 20, &file, &err), &err);
+	memcpy(file.ptr + at, bytes, len);
+	checksum = digest_of(view_of(file.ptr, file.len - DIGEST_SIZE));
+	memcpy(file.ptr + file.len - DIGEST_SIZE, checksum.bytes, DIGEST_SIZE);
+	tree_test_write(trees, name, file.ptr, file.len);
+}
+
+static void what_is_of_another_boot_is_not_used(void **state)
+{
+	enum { CLOCK_AT = 16 + 40 };
+	struct tree_stat root = stat_number(99);
+	char name[NAME_MAX + 1];
+	struct timespec up;
+	int64_t offset;
+
+	remember(&root, 3);
+	assert_true(recall(&root, 3));
+	change_header(state, 16, "ffffffff", 8);
+	assert_false(recall(&root, 3));
+	/* Nor what is older than a setting of the clock. */
+	for (int64_t set = -30; set <= 30; set += 10) {
+		remember(&root, 3);
+		clock_gettime(CLOCK_BOOTTIME, &up);
+		offset = clock_realtime_ns() - (up.tv_sec * NS_PER_S + up.tv_nsec) + set * NS_PER_S;
+		change_header(state, CLOCK_AT, &offset, sizeof(offset));
+		/* 20 itself is a matter of nanoseconds. */
+		if (set != 20 && set != -20)
+			assert_int_equal(recall(&root, 3), set > -20 && set < 20);
 	}
+	assert_int_equal(count_trees(state, name), 1);
 }
 
 static void young_files_are_not_remembered(void **state)
@@ -262,6 +310,23 @@ static void the_oldest_of_too_many_go(void **state)
 
 /* ---- Through an import ---- */
 
+/* Skips the test where the cache is not for what lies in dir. */
+static void need_a_vouched(const char *dir)
+{
+	struct tree_walk *walk;
+	struct tree_walk_event event;
+	struct err err = ERR_INIT;
+
+	assert_ok(tree_walk_new(dir, &walk, &err), &err);
+	assert_ok(tree_walk_next(walk, &event, &err), &err);
+	tree_walk_free(walk);
+	if (event.stat.mount == 0) {
+		print_message("%s is on a filesystem, or a kernel, for which there is no cache\n",
+			      dir);
+		skip();
+	}
+}
+
 static void an_unchanged_tree_is_not_read(void **state)
 {
 	struct testing_random random = testing_random_from_env();
@@ -275,6 +340,7 @@ static void an_unchanged_tree_is_not_read(void **state)
 	struct import_progress first, second;
 	char *last AUTO_FREE = NULL;
 
+	need_a_vouched(dir);
 	(void)state;
 	assert_int_equal(mkdir(below, 0755), 0);
 	tree_test_fill(below, 3, &random, &last);
@@ -323,6 +389,7 @@ static void roots_that_are_files(void **state)
 	struct services services = tree_test_services();
 	struct import_options options = { .name = "x" };
 
+	need_a_vouched(dir);
 	tree_test_write(dir, "file", "12345", 5);
 	assert_int_equal(symlink("file", link), 0);
 	assert_int_equal(tree_test_import(&services, file, &options, NULL).bytes_read, 5);
@@ -331,6 +398,121 @@ static void roots_that_are_files(void **state)
 	assert_int_equal(tree_test_import(&services, link, &options, NULL).symlinks, 1);
 	assert_int_equal(count_trees(state, NULL), 1);
 	services_release(&services);
+}
+
+/* Bytes that a mapping changes long after the write that stamped the file. */
+static void check_mapping(const char *dir, bool cached)
+{
+	struct services services = tree_test_services();
+	struct import_options options = { .name = "x" };
+	char *path AUTO_FREE = mem_printf("%s/mapped", dir);
+	uint8_t *map;
+	int fd;
+
+	tree_test_write(dir, "mapped", "0123456789", 10);
+	fd = open(path, O_RDWR);
+	map = mmap(NULL, 10, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(map != MAP_FAILED);
+	for (uint8_t i = 1; i < 4; i++) {
+		struct path_info info;
+		struct err err = ERR_INIT;
+		struct digest expected;
+
+		map[3] = i;
+		expected = digest_of(view_of(map, 10));
+		assert_ok(tree_import(&services, &op_none, path, &options, &info, NULL, &err),
+			  &err);
+		assert_true(digest_equal(&info.node.digest, &expected));
+		path_info_release(&info);
+	}
+	assert_int_equal(munmap(map, 10), 0);
+	close(fd);
+	assert_int_equal(tree_test_import(&services, path, &options, NULL).bytes_read,
+			 cached ? 0 : 10);
+	assert_int_equal(tree_test_import(&services, path, &options, NULL).bytes_read,
+			 cached ? 0 : 10);
+	services_release(&services);
+}
+
+static void a_shared_mapping_is_seen(void **state)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+
+	(void)state;
+	need_a_vouched(dir);
+	check_mapping(dir, true);
+}
+
+static int run_quietly(const char *format, ...)
+{
+	char *command AUTO_FREE = NULL;
+	va_list args;
+
+	va_start(args, format);
+	assert_true(vasprintf(&command, format, args) > 0);
+	va_end(args);
+	return system(command);
+}
+
+/* In the mounts of a child of its own, which end with it. */
+static void check_kind(const char *kind, const char *dir)
+{
+	bool cached = strcmp(kind, "tmpfs") != 0;
+	struct services services = tree_test_services();
+	struct import_options options = { .name = "x" };
+	char *mnt AUTO_FREE = mem_printf("%s/mnt", dir);
+
+	if (cached && (run_quietly("PATH=$PATH:/sbin:/usr/sbin; truncate -s 320M %s/image && "
+				   "mkfs.%s -q %s/image >/dev/null 2>&1",
+				   dir, kind, dir) != 0 ||
+		       run_quietly("mount -o loop %s/image %s 2>/dev/null", dir, mnt) != 0)) {
+		print_message("%s: not tried\n", kind);
+		return;
+	}
+	if (!cached)
+		assert_int_equal(run_quietly("mount -t tmpfs none %s", mnt), 0);
+	need_a_vouched(cached ? mnt : dir);
+	check_mapping(mnt, cached);
+	/* Mounted again, it may be another: its file is read. */
+	if (cached) {
+		assert_int_equal(
+			run_quietly("umount %s && mount -o loop %s/image %s", mnt, dir, mnt), 0);
+		assert_int_equal(tree_test_import(&services, mnt, &options, NULL).bytes_read, 10);
+		assert_int_equal(tree_test_import(&services, mnt, &options, NULL).bytes_read, 0);
+		assert_int_equal(run_quietly("mount -o remount,ro %s", mnt), 0);
+		assert_int_equal(tree_test_import(&services, mnt, &options, NULL).bytes_read, 10);
+	}
+	services_release(&services);
+	print_message("%s: %s\n", kind, cached ? "cached" : "not cached");
+}
+
+static void kinds_of_filesystems(void **state)
+{
+	static const char *const kinds[] = { "ext2", "ext4", "xfs", "btrfs", "tmpfs" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		AUTO_TESTING_DIR char *dir = testing_dir();
+		char *mnt AUTO_FREE = mem_printf("%s/mnt", dir);
+		int status;
+		pid_t pid;
+
+		assert_int_equal(mkdir(mnt, 0755), 0);
+		fflush(NULL);
+		pid = fork();
+		if (pid == 0) {
+			if (unshare(CLONE_NEWNS) != 0 ||
+			    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
+				_exit(77);
+			check_kind(kinds[i], dir);
+			fflush(NULL);
+			_exit(0);
+		}
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+			skip();
+		assert_int_equal(status, 0);
+	}
 }
 
 static void a_failed_import_remembers_nothing(void **state)
@@ -357,6 +539,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cached_test(remembers),
 		cached_test(every_field_counts),
+		cached_test(what_is_of_another_boot_is_not_used),
 		cached_test(young_files_are_not_remembered),
 		cached_test(damage_is_noticed),
 		cached_test(only_a_private_directory_is_used),
@@ -364,6 +547,8 @@ int main(void)
 		cached_test(the_oldest_of_too_many_go),
 		cached_test(an_unchanged_tree_is_not_read),
 		cached_test(roots_that_are_files),
+		cached_test(a_shared_mapping_is_seen),
+		cached_test(kinds_of_filesystems),
 		cached_test(a_failed_import_remembers_nothing),
 	};
 
