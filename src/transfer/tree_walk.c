@@ -557,8 +557,8 @@ static void stat_mount(const struct tree_walk *walk, const struct tree_dir *dir,
 		       const struct statx *st, struct tree_stat *out)
 {
 	if (dir != walk->base) {
-		/* A file may be a mount of its own: such ones are rare. */
-		if (dir->vouches && dir->mount == mount_of(st) && dir->device == out->device) {
+		/* A file may be a mount of its own, of another filesystem: such ones are rare. */
+		if (dir->vouches && dir->device == out->device) {
 			out->mount = dir->mount;
 			out->filesystem = dir->filesystem;
 		}
