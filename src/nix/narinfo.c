@@ -160,21 +160,35 @@ static enum rc parse_ca(struct view value, struct path_info *info, struct err *e
 	return rc == RC_UNSUPPORTED ? RC_OK : rc;
 }
 
-static enum rc parse_signature(struct view value, struct path_info *info, struct err *err)
+/* One that is none, or of a kind yet to come, vouches for nothing and spoils nothing; nor does one too
+ * many. */
+static void parse_signature(struct view value, struct path_info *info)
 {
 	struct signature signature;
-	enum rc rc;
 
-	if (info->signature_count == PATH_INFO_SIGNATURES_MAX)
-		return err_set(err, RC_INVALID, "more than %d signatures",
-			       PATH_INFO_SIGNATURES_MAX);
-	rc = signature_parse(value, &signature, err);
-	if (rc != RC_OK)
-		return rc;
+	if (info->signature_count == PATH_INFO_SIGNATURES_MAX ||
+	    signature_parse(value, &signature, NULL) != RC_OK)
+		return;
 	info->signatures = mem_realloc_array(info->signatures, info->signature_count + 1,
 					     sizeof(*info->signatures));
 	info->signatures[info->signature_count++] = signature;
-	return RC_OK;
+}
+
+/* Of the file as it lies in the cache. One of another kind than SHA-256 is not kept: the NAR's own is
+ * what counts. */
+static enum rc parse_file_hash(struct view value, struct narinfo *out, struct err *err)
+{
+	enum rc rc = nar_hash_parse(value, &out->file_sha256, err);
+
+	out->has_file_hash = rc == RC_OK;
+	return other_hash_is_valid(value) ? RC_OK : rc;
+}
+
+/* What only says something of itself: kept if it is printable. */
+static void parse_remark(struct view value, char **out)
+{
+	if (parse_token(value, TOKEN_MAX, out, NULL) != RC_OK)
+		*out = NULL;
 }
 
 static enum rc parse_value(enum field field, struct view value, struct narinfo *out,
@@ -189,11 +203,10 @@ static enum rc parse_value(enum field field, struct view value, struct narinfo *
 	case FIELD_URL:
 		return parse_token(value, NARINFO_URL_MAX, &out->url, err);
 	case FIELD_COMPRESSION:
-		return value.len ? parse_token(value, TOKEN_MAX, &out->compression, err) : RC_OK;
+		parse_remark(value, &out->compression);
+		return RC_OK;
 	case FIELD_FILE_HASH:
-		rc = nar_hash_parse(value, &out->file_sha256, err);
-		out->has_file_hash = rc == RC_OK;
-		return rc;
+		return parse_file_hash(value, out, err);
 	case FIELD_FILE_SIZE:
 		rc = parse_size(value, &out->file_size, err);
 		out->has_file_size = rc == RC_OK;
@@ -210,11 +223,13 @@ static enum rc parse_value(enum field field, struct view value, struct narinfo *
 	case FIELD_DERIVER:
 		return parse_deriver(value, info, err);
 	case FIELD_SYSTEM:
-		return value.len ? parse_token(value, TOKEN_MAX, &out->system, err) : RC_OK;
+		parse_remark(value, &out->system);
+		return RC_OK;
 	case FIELD_CA:
 		return parse_ca(value, info, err);
 	case FIELD_SIG:
-		return parse_signature(value, info, err);
+		parse_signature(value, info);
+		return RC_OK;
 	case FIELD_COUNT_:
 		break;
 	}
@@ -242,16 +257,17 @@ static enum rc parse_line(struct view line, bool seen[FIELD_COUNT_], struct nari
 	enum rc rc;
 
 	if (!colon)
-		return err_set(err, RC_INVALID, "expected \"Key: value\"");
+		return RC_OK;
 	key = view_slice(line, 0, (size_t)(colon - line.ptr));
 	value = view_slice(line, key.len + 1, line.len - key.len - 1);
-	if (value.len > 0 && value.ptr[0] == ' ')
-		value = view_slice(value, 1, value.len - 1);
-	else if (value.len > 0)
-		return err_set(err, RC_INVALID, "expected a blank after the colon");
 	field = field_of(key);
 	if (field == FIELD_COUNT_)
 		return RC_OK;
+	if (value.len > 0 && value.ptr[0] != ' ')
+		return err_set(err, RC_INVALID, "%s: expected a blank after the colon",
+			       field_names[field]);
+	if (value.len > 0)
+		value = view_slice(value, 1, value.len - 1);
 	if (seen[field] && field != FIELD_SIG)
 		return err_set(err, RC_INVALID, "%s comes twice", field_names[field]);
 	seen[field] = true;
@@ -281,17 +297,19 @@ enum rc narinfo_parse(struct view text, struct narinfo *out, struct err *err)
 	memset(out, 0, sizeof(*out));
 	if (text.len > NARINFO_MAX)
 		return err_set(err, RC_INVALID, "bad narinfo: more than %d bytes", NARINFO_MAX);
+	/* Half a line can look whole. */
+	if (text.len > 0 && text.ptr[text.len - 1] != '\n')
+		return err_set(err, RC_INVALID, "bad narinfo: it is cut off in its last line");
 	while (rc == RC_OK && text.len > 0) {
 		const uint8_t *end = memchr(text.ptr, '\n', text.len);
-		size_t len = end ? (size_t)(end - text.ptr) : text.len;
-		size_t taken = end ? len + 1 : len;
+		size_t len = (size_t)(end - text.ptr);
 
 		number++;
 		if (len > 0)
 			rc = parse_line(view_slice(text, 0, len), seen, out, err);
 		if (rc != RC_OK)
 			err_context(err, rc, "bad narinfo: line %zu", number);
-		text = view_slice(text, taken, text.len - taken);
+		text = view_slice(text, len + 1, text.len - len - 1);
 	}
 	if (rc == RC_OK)
 		rc = check_mandatory(seen, err);

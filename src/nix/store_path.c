@@ -131,35 +131,44 @@ void nar_hash_print(const struct nar_hash *hash, struct buf *out)
 	buf_printf(out, "sha256:%s", text);
 }
 
-static bool parse_base64(struct view text, struct nar_hash *out)
+/* "<algorithm>:" and nixbase32, hex or base64 of `size` bytes, or "<algorithm>-" and base64. */
+static bool parse_hash(struct view text, const char *algorithm, uint8_t *out, size_t size)
 {
 	CLEANUP(buf_release) struct buf bytes = BUF_INIT;
+	size_t len = strlen(algorithm);
+	struct view digits;
 
-	if (text.len != 44 || !base64_decode(BASE64_STANDARD, text, &bytes) ||
-	    bytes.len != sizeof(out->bytes))
+	if (!starts_with(text, algorithm) || text.len <= len ||
+	    (text.ptr[len] != ':' && text.ptr[len] != '-'))
 		return false;
-	memcpy(out->bytes, bytes.ptr, bytes.len);
+	digits = view_slice(text, len + 1, text.len - len - 1);
+	if (text.ptr[len] == ':' &&
+	    (nixbase32_decode(digits, out, size) || hex_decode(digits, out, size)))
+		return true;
+	if (digits.len != (size + 2) / 3 * 4 || !base64_decode(BASE64_STANDARD, digits, &bytes) ||
+	    bytes.len != size)
+		return false;
+	memcpy(out, bytes.ptr, size);
 	return true;
 }
 
 enum rc nar_hash_parse(struct view text, struct nar_hash *out, struct err *err)
 {
-	const size_t prefix = 7, size = sizeof(out->bytes);
-	bool sri = starts_with(text, "sha256-");
-	struct view digits;
+	if (parse_hash(text, "sha256", out->bytes, sizeof(out->bytes)))
+		return RC_OK;
+	memset(out, 0, sizeof(*out));
+	return err_set(err, RC_INVALID,
+		       "not a SHA-256: expected \"sha256:\" and %zu bytes in nixbase32, hex or "
+		       "base64, or \"sha256-\" and base64",
+		       sizeof(out->bytes));
+}
 
-	memset(out, 0, sizeof(*out));
-	if (!sri && !starts_with(text, "sha256:"))
-		return err_set(err, RC_INVALID, "not a SHA-256: expected \"sha256:\"");
-	digits = view_slice(text, prefix, text.len - prefix);
-	if (parse_base64(digits, out))
-		return RC_OK;
-	if (!sri &&
-	    (nixbase32_decode(digits, out->bytes, size) || hex_decode(digits, out->bytes, size)))
-		return RC_OK;
-	memset(out, 0, sizeof(*out));
-	return err_set(err, RC_INVALID, "not a SHA-256: what follows is not %zu bytes of %s", size,
-		       sri ? "base64" : "nixbase32, hex or base64");
+bool other_hash_is_valid(struct view text)
+{
+	uint8_t bytes[64];
+
+	return parse_hash(text, "md5", bytes, 16) || parse_hash(text, "sha1", bytes, 20) ||
+	       parse_hash(text, "sha512", bytes, 64) || parse_hash(text, "blake3", bytes, 32);
 }
 
 /* ---- Content addresses ---- */

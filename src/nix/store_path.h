@@ -32,6 +32,8 @@ struct nar_hash {
 void nar_hash_print(const struct nar_hash *hash, struct buf *out);
 /* "sha256:" and nixbase32, hex or base64, or "sha256-" and base64. */
 enum rc nar_hash_parse(struct view text, struct nar_hash *out, struct err *err) MUST_USE;
+/* Is it, spelled in the same ways, an MD5, SHA-1, SHA-512 or BLAKE3? */
+bool other_hash_is_valid(struct view text);
 
 /* "<hash>-<name>"; out holds STORE_PATH_BASENAME_MAX + 1 bytes. */
 void store_path_basename(const struct store_path *path, char *out);

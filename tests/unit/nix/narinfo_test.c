@@ -161,6 +161,12 @@ static void wild_spellings(void **state)
 		  "sha256:0cd6d1a0e4b8b1a5a5fd1f6dc4b97a0ca7fca1f12f9a20e8d3f5d83fcdd1d5d3\n",
 		  "FileHash: sha256:" },
 		{ "\n\n", NULL },
+		{ "nonsense\n", NULL },
+		{ "Key:value\n", NULL },
+		{ "Sig: nonsense\n", NULL },
+		{ "Sig: k:AAAA\nSig: k:" SIG "\n", "Sig: k:" SIG },
+		{ "System: a b\n", NULL },
+		{ "FileHash: sha1:aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d\n", NULL },
 	};
 
 	(void)state;
@@ -238,9 +244,9 @@ static void refuses(void **state)
 		{ LEAST "CA: \nCA: \n", "CA comes twice" },
 		{ LEAST "Deriver: \nDeriver: \n", "Deriver comes twice" },
 		{ LEAST "System: \nSystem: \n", "System comes twice" },
-		{ LEAST "nonsense\n", "line 5: expected" },
-		{ LEAST "Key:value\n", "blank after the colon" },
-		{ "<html>\n", "line 1: expected" },
+		{ "<html>\n", "StorePath is missing" },
+		{ LEAST "System:value\n", "blank after the colon" },
+		{ LEAST "References: " ZEROS "-a", "cut off" },
 		{ "StorePath: gwina1sjk7g95wq6fxc6b7s1hza53h74-hello\n",
 		  "StorePath: it is not in" },
 		{ "StorePath: /gnu/store/gwina1sjk7g95wq6fxc6b7s1hza53h74-hello\n", "not in" },
@@ -261,9 +267,6 @@ static void refuses(void **state)
 		{ "Deriver: nonsense\n", "Deriver: not a store path" },
 		{ "CA: nonsense\n", "CA: " },
 		{ "CA: fixed:sha1:abc\n", "CA: " },
-		{ "Sig: nonsense\n", "Sig: a signature is not" },
-		{ "Sig: k:AAAA\n", "Sig: a signature \"k\"" },
-		{ "System: a b\n", "System: it has" },
 	};
 
 	(void)state;
@@ -330,6 +333,13 @@ static void every_field_comes_once(void **state)
 	}
 }
 
+/* What spoils nothing when it is malformed. */
+static bool is_skipped(const char *line)
+{
+	return strncmp(line, "Sig:", 4) == 0 || strncmp(line, "System:", 7) == 0 ||
+	       strncmp(line, "Compression:", 12) == 0;
+}
+
 /* Of no field a carriage return, or another foreign byte at its end, becomes part of the value. */
 static void other_ends_of_lines(void **state)
 {
@@ -339,13 +349,19 @@ static void other_ends_of_lines(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(all_fields); i++) {
 		for (size_t end = 0; end <= ARRAY_LEN(ends); end++) {
-			struct narinfo narinfo;
+			AUTO_NARINFO struct narinfo narinfo = { 0 };
 			struct err err = ERR_INIT;
 
 			join_fields(i, end < ARRAY_LEN(ends) ? ends[end] : "\1\n", &text);
 			for (size_t at = 0; end == ARRAY_LEN(ends) && at < text.len; at++) {
 				if (text.ptr[at] == 1)
 					text.ptr[at] = '\0';
+			}
+			if (is_skipped(all_fields[i])) {
+				assert_ok(narinfo_parse(buf_view(&text), &narinfo, &err), &err);
+				assert_true(narinfo.info.signature_count == 0 || !narinfo.system ||
+					    strcmp(narinfo.compression, "bzip2") == 0);
+				continue;
 			}
 			assert_rc(RC_INVALID, narinfo_parse(buf_view(&text), &narinfo, &err), &err);
 			assert_null(narinfo.url);
@@ -442,10 +458,12 @@ static void counts_have_limits(void **state)
 	least = text.len;
 	for (size_t i = 0; i < PATH_INFO_REFERENCES_MAX; i++)
 		buf_printf(&text, " %032zu-x", i);
+	buf_append_byte(&text, '\n');
 	assert_rc(RC_OK, narinfo_parse(buf_view(&text), &narinfo, &err), &err);
 	assert_true(narinfo.info.reference_count > 10000);
 	narinfo_release(&narinfo);
-	buf_append_string(&text, " " ZEROS "-y");
+	text.len--;
+	buf_append_string(&text, " " ZEROS "-y\n");
 	assert_rc(RC_INVALID, narinfo_parse(buf_view(&text), &narinfo, &err), &err);
 	assert_says(&err, "more than 65536");
 
@@ -456,8 +474,8 @@ static void counts_have_limits(void **state)
 	assert_ok(narinfo_parse(buf_view(&text), &narinfo, &err), &err);
 	narinfo_release(&narinfo);
 	buf_append_string(&text, "Sig: k:" SIG "\n");
-	assert_rc(RC_INVALID, narinfo_parse(buf_view(&text), &narinfo, &err), &err);
-	assert_says(&err, "more than 256");
+	assert_ok(narinfo_parse(buf_view(&text), &narinfo, &err), &err);
+	assert_int_equal(narinfo.info.signature_count, PATH_INFO_SIGNATURES_MAX);
 }
 
 /* Every cut of a golden file is refused, or is the file without its last lines. */
@@ -475,7 +493,7 @@ static void every_cut(void **state)
 		if (narinfo_parse(view_of(exact, len), &narinfo, NULL) == RC_OK)
 			good++;
 	}
-	assert_true(good > 3 && good < 40);
+	assert_true(good > 0 && good < 4); /* at ends of lines */
 }
 
 static void content_addresses_are_checked(void **state)
