@@ -3,6 +3,8 @@
 
 #include <inttypes.h>
 
+#include "base/text.h"
+
 static void separate(struct json *json)
 {
 	if (json->comma)
@@ -121,6 +123,31 @@ void json_key_view(struct json *json, struct view name)
 void json_key(struct json *json, const char *name)
 {
 	json_key_view(json, view_of_string(name));
+}
+
+static bool is_utf8(struct view bytes)
+{
+	for (size_t i = 0, len; i < bytes.len; i += len) {
+		len = utf8_length(view_slice(bytes, i, bytes.len - i));
+		if (len == 0)
+			return false;
+	}
+	return true;
+}
+
+void json_bytes(struct json *json, const char *key, struct view bytes)
+{
+	CLEANUP(buf_release) struct buf text = BUF_INIT;
+
+	json_key(json, key);
+	json_view(json, bytes);
+	if (is_utf8(bytes))
+		return;
+	buf_printf(&text, "%s_base64", key);
+	json_key_view(json, buf_view(&text));
+	buf_clear(&text);
+	base64_encode(BASE64_STANDARD, bytes, &text);
+	json_view(json, buf_view(&text));
 }
 
 void json_u64(struct json *json, uint64_t value)

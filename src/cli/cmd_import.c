@@ -43,8 +43,7 @@ static void append_result(const char *source, const struct path_info *info,
 {
 	json_begin_object(json);
 	show_path_info_members(json, info);
-	json_key(json, "source");
-	json_string(json, source);
+	json_bytes(json, "source", view_of_string(source));
 	json_key(json, "import");
 	json_begin_object(json);
 	json_key(json, "files");

@@ -2,8 +2,10 @@
 #include <inttypes.h>
 
 #include "base/mem.h"
+#include "base/text.h"
 #include "castore/directory.h"
 #include "cli/cli.h"
+#include "cli/show.h"
 #include "transfer/lookup.h"
 #include "transfer/tree_directories.h"
 
@@ -45,6 +47,7 @@ struct walk {
 	size_t depth;
 	struct buf path; /* relative, of the entry at hand */
 	struct buf line;
+	struct json json; /* into line */
 };
 
 static void append_name(const struct walk *walk, struct view name, struct buf *out)
@@ -53,6 +56,16 @@ static void append_name(const struct walk *walk, struct view name, struct buf *o
 		buf_append_view(out, name);
 	else
 		cli_append_name(walk->cli, name, out);
+}
+
+static void append_object(struct walk *walk, const struct node *node)
+{
+	if (walk->json.comma)
+		buf_append_byte(&walk->line, '\n');
+	json_begin_object(&walk->json);
+	json_bytes(&walk->json, "name", buf_view(&walk->path));
+	show_node_members(&walk->json, node);
+	json_end_object(&walk->json);
 }
 
 static enum rc print_entry(struct walk *walk, const struct node *node, struct err *err)
@@ -64,6 +77,10 @@ static enum rc print_entry(struct walk *walk, const struct node *node, struct er
 		[NODE_SYMLINK] = "lrwxrwxrwx",
 	};
 
+	if (walk->cli->json) {
+		append_object(walk, node);
+		return cli_write_buf(walk->cli, line, err);
+	}
 	if (walk->args->details) {
 		const char *mode = node->executable ? "-r-xr-xr-x" : modes[node->kind];
 		uint64_t size = node->kind == NODE_FILE      ? node->size
@@ -121,7 +138,14 @@ static enum rc step(struct walk *walk, struct err *err)
 	if (rc != RC_OK || !walk->args->recursive || node->kind != NODE_DIRECTORY)
 		return rc;
 	buf_append_byte(&walk->path, '/');
-	return enter(walk, node, err);
+	rc = enter(walk, node, err);
+	if (rc != RC_OK) {
+		struct buf shown CLEANUP(buf_release) = BUF_INIT;
+
+		text_printable(buf_view(&walk->path), &shown);
+		err_context(err, rc, "%s", buf_string(&shown));
+	}
+	return rc;
 }
 
 static enum rc list_node(struct walk *walk, const struct node *root, struct view name,
@@ -147,13 +171,31 @@ static enum rc list_node(struct walk *walk, const struct node *root, struct view
 	return rc;
 }
 
-static enum rc run(struct cli *cli, const void *args, int argc, char **argv, struct err *err)
+static enum rc list_json(struct walk *walk, const struct node *root, struct view name,
+			 struct err *err)
 {
+	enum rc rc;
+
+	walk->json.out = &walk->line;
+	json_begin_array(&walk->json);
+	rc = list_node(walk, root, name, err);
+	if (rc != RC_OK)
+		return rc;
+	json_end_array(&walk->json);
+	buf_append_byte(&walk->line, '\n');
+	return cli_write_buf(walk->cli, &walk->line, err);
+}
+
+static enum rc run(struct cli *cli, const void *args_, int argc, char **argv, struct err *err)
+{
+	const struct ls_args *args = args_;
 	struct node node = { .kind = NODE_DIRECTORY };
 	struct walk *walk;
 	enum rc rc;
 
 	(void)argc;
+	if (cli->json && args->null)
+		return err_set(err, RC_INVALID, "--null and --json exclude each other");
 	rc = cli_open_store(cli, err);
 	if (rc != RC_OK)
 		return rc;
@@ -163,7 +205,8 @@ static enum rc run(struct cli *cli, const void *args, int argc, char **argv, str
 	walk = mem_zalloc(sizeof(*walk));
 	walk->cli = cli;
 	walk->args = args;
-	rc = list_node(walk, &node, view_of_string(argv[0]), err);
+	rc = cli->json ? list_json(walk, &node, view_of_string(argv[0]), err)
+		       : list_node(walk, &node, view_of_string(argv[0]), err);
 	buf_release(&walk->path);
 	buf_release(&walk->line);
 	mem_cleanup(&walk);
@@ -178,7 +221,7 @@ const struct command command_ls = {
 	.details =
 		"PATH is a store path, or a node as \"castor info\" prints it, with or without a "
 		"path below it.",
-	.shared = CLI_STORE,
+	.shared = CLI_STORE | CLI_JSON,
 	.least = 1,
 	.most = 1,
 	.options = options,

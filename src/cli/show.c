@@ -63,8 +63,7 @@ void show_store_path(const struct store_path *path, struct buf *out)
 
 static void member(struct json *json, const char *key, struct buf *value)
 {
-	json_key(json, key);
-	json_view(json, buf_view(value));
+	json_bytes(json, key, buf_view(value));
 	buf_clear(value);
 }
 
@@ -87,8 +86,7 @@ void show_node_members(struct json *json, const struct node *node)
 		json_key(json, "executable");
 		json_bool(json, node->executable);
 	} else if (node->kind == NODE_SYMLINK) {
-		json_key(json, "target");
-		json_view(json, node->target);
+		json_bytes(json, "target", node->target);
 	}
 }
 
