@@ -64,6 +64,11 @@ enum rc cli_cache_size(const char *text, size_t fallback, size_t least, size_t *
 	return rc == RC_OK ? RC_OK : err_context(err, rc, "--cache-size");
 }
 
+enum rc cli_name_damage(enum rc rc, const char *path, struct err *err)
+{
+	return rc == RC_CORRUPT ? err_context(err, rc, "%s", path) : rc;
+}
+
 void cli_report(enum rc rc, const struct err *err)
 {
 	struct buf text CLEANUP(buf_release) = BUF_INIT;

@@ -42,9 +42,9 @@ static enum rc cat(struct cli *cli, const char *text, struct err *err)
 			       (int)node.target.len, (const char *)node.target.ptr, text);
 	rc = blob_service_open_read(cli->services.blobs, &cli->op, &node.digest, node.size, &reader,
 				    err);
-	if (rc != RC_OK)
-		return rc;
-	return copy_out(cli, reader, err);
+	if (rc == RC_OK)
+		rc = copy_out(cli, reader, err);
+	return cli_name_damage(rc, text, err);
 }
 
 static enum rc run(struct cli *cli, const void *options, int argc, char **argv, struct err *err)

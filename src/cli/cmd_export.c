@@ -13,7 +13,8 @@ static enum rc run(struct cli *cli, const void *options, int argc, char **argv, 
 		rc = lookup(&cli->services, &cli->op, argv[0], &node, NULL, err);
 	if (rc != RC_OK)
 		return rc;
-	return tree_export(&cli->services, &cli->op, &node, argv[1], err);
+	rc = tree_export(&cli->services, &cli->op, &node, argv[1], err);
+	return cli_name_damage(rc, argv[0], err);
 }
 
 const struct command command_export = {

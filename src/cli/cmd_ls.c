@@ -207,6 +207,7 @@ static enum rc run(struct cli *cli, const void *args_, int argc, char **argv, st
 	walk->args = args;
 	rc = cli->json ? list_json(walk, &node, view_of_string(argv[0]), err)
 		       : list_node(walk, &node, view_of_string(argv[0]), err);
+	cli_name_damage(rc, argv[0], err);
 	buf_release(&walk->path);
 	buf_release(&walk->line);
 	mem_cleanup(&walk);

@@ -51,7 +51,7 @@ static enum rc run(struct cli *cli, const void *args_, int argc, char **argv, st
 	rc = tar_export(&cli->services, &cli->op, &node, top, STDOUT_FILENO, err);
 	if (rc == RC_IO && reader_has_gone())
 		cli->stdout_gone = true;
-	return rc;
+	return cli_name_damage(rc, argv[0], err);
 }
 
 const struct command command_tar_dump = {

@@ -22,6 +22,7 @@
 #include "base/machine.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "base/text.h"
 #include "castore/chunker.h"
 #include "castore/directory.h"
 #include "transfer/tree_directories.h"
@@ -45,7 +46,8 @@ struct large_file {
 };
 
 struct piece {
-	size_t at; /* in the block's bytes */
+	size_t at;    /* in the block's bytes */
+	size_t event; /* that passes it on */
 	size_t size;
 	const struct node *node;
 	struct large_file *file; /* NULL: a small blob */
@@ -72,6 +74,7 @@ struct block {
 	bool done; /* under the lock */
 	enum rc rc;
 	struct err err;
+	size_t failed; /* the piece that could not be brought; piece_count: none of them by itself */
 };
 
 struct frame {
@@ -99,6 +102,9 @@ struct tree_reader {
 	/* A ring: blocks[first … first + count), the first being passed on. */
 	struct block blocks[BLOCKS_MAX];
 	size_t block_limit, first, count;
+	/* The directories that are open behind the last event that was passed on. */
+	const struct node **open;
+	size_t open_count, open_cap;
 
 	pthread_mutex_t lock;
 	pthread_cond_t block_done;
@@ -128,6 +134,36 @@ static enum rc wrong_size(const struct node *node, uint64_t found, struct err *e
 	return err_set(err, RC_CORRUPT,
 		       "blob %s has %" PRIu64 " bytes where its node says %" PRIu64, hex, found,
 		       node->size);
+}
+
+/* ---- Where in the tree ---- */
+
+/* The way below the root, from its parts. */
+struct place {
+	struct buf path;
+	bool below_root; /* the root has been passed, which has no part in it */
+};
+
+static void place_add(struct place *place, const struct node *node)
+{
+	if (place->below_root) {
+		if (place->path.len > 0)
+			buf_append_byte(&place->path, '/');
+		text_printable(node->name, &place->path);
+	}
+	place->below_root = true;
+}
+
+static enum rc fail_at(struct place *place, enum rc rc, struct err *err)
+{
+	/* The end tells more than the beginning, and there has to be room for the sentence. */
+	enum { SHOWN_MAX = 400 };
+	size_t skip = place->path.len > SHOWN_MAX ? place->path.len - SHOWN_MAX : 0;
+
+	if (place->path.len > 0)
+		err_context(err, rc, "%s%s", skip > 0 ? "…" : "", buf_string(&place->path) + skip);
+	buf_release(&place->path);
+	return rc;
 }
 
 /* ---- Large files ---- */
@@ -199,6 +235,7 @@ static void small_done(void *context, size_t i, enum rc rc, struct view bytes)
 		memcpy(small->block->bytes + piece->at, bytes.ptr, bytes.len);
 		return;
 	}
+	small->block->failed = small->pieces[i];
 	digest_hex(&piece->node->digest, hex);
 	if (rc == RC_OK)
 		small->rc = wrong_size(piece->node, bytes.len, small->err);
@@ -210,6 +247,36 @@ static void small_done(void *context, size_t i, enum rc rc, struct view bytes)
 				    piece->node->size);
 	else
 		small->rc = err_set(small->err, rc, "cannot read blob %s: %s", hex, rc_name(rc));
+}
+
+/* A piece that could not be brought with the others, by itself: the sentence then says what is wrong with
+ * it. RC_OK where nothing is, or not any more. */
+static enum rc bring_again(struct block *block, const struct piece *piece, struct err *err)
+{
+	struct blob_reader *blob AUTO_BLOB_READER = NULL;
+	enum rc rc = open_blob(block->reader, piece->node, &blob, err);
+	size_t got = 0;
+
+	if (rc == RC_OK)
+		rc = blob_reader_pread(blob, block->reader->op, block->bytes + piece->at,
+				       piece->size, 0, &got, err);
+	return rc == RC_OK && got != piece->size ? wrong_size(piece->node, got, err) : rc;
+}
+
+/* After all at once have failed: which, and why? */
+static enum rc bring_one_by_one(struct block *block, const size_t *pieces, size_t count,
+				enum rc first, struct err *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		struct err why = ERR_INIT;
+		enum rc rc = bring_again(block, &block->pieces[pieces[i]], &why);
+
+		if (rc == RC_OK)
+			continue;
+		block->failed = pieces[i];
+		return err_set(err, rc, "%s", why.message);
+	}
+	return first;
 }
 
 static enum rc bring_small(struct block *block, struct err *err)
@@ -231,7 +298,11 @@ static enum rc bring_small(struct block *block, struct err *err)
 		return RC_OK;
 	rc = blob_service_get_many(reader->blobs, reader->op, digests, count, small_done, &small,
 				   err);
-	return rc != RC_OK ? rc : small.rc;
+	if (rc == RC_OK)
+		rc = small.rc;
+	if (rc == RC_CORRUPT || rc == RC_IO)
+		return bring_one_by_one(block, pieces, count, rc, err);
+	return rc;
 }
 
 static enum rc bring_chunk(struct block *block, const struct piece *piece, struct err *err)
@@ -260,12 +331,15 @@ static enum rc bring_pieces(struct block *block, struct err *err)
 				       block->bytes_len);
 		block->bytes_cap = block->bytes_len;
 	}
+	block->failed = block->piece_count;
 	rc = bring_small(block, err);
 	for (size_t i = 0; rc == RC_OK && i < block->piece_count; i++) {
 		if (atomic_load(&block->reader->stop))
 			return err_set(err, RC_CANCELLED, "the reading of a tree was given up");
 		if (block->pieces[i].file)
 			rc = bring_chunk(block, &block->pieces[i], err);
+		if (rc != RC_OK)
+			block->failed = i;
 	}
 	return rc;
 }
@@ -326,6 +400,7 @@ static void add_piece(struct block *block, const struct piece *piece)
 			mem_realloc_array(block->pieces, block->piece_cap, sizeof(*block->pieces));
 	}
 	block->pieces[block->piece_count] = *piece;
+	block->pieces[block->piece_count].event = block->event_count;
 	block->pieces[block->piece_count++].at = block->bytes_len;
 	add_event(block, TREE_DATA, piece->node);
 	block->events[block->event_count - 1].at = block->bytes_len;
@@ -462,6 +537,24 @@ static enum rc plan_step(struct tree_reader *reader, struct block *block, struct
 	return RC_OK;
 }
 
+/* The walk has failed: at the large file that it is in, or at the entry that it came to. */
+static void name_planned(struct tree_reader *reader)
+{
+	struct place place = { .path = BUF_INIT };
+
+	for (size_t i = 0; i < reader->depth; i++)
+		place_add(&place, reader->frames[i].node);
+	if (reader->large) {
+		place_add(&place, reader->large->node);
+	} else if (reader->depth > 0) {
+		const struct frame *frame = &reader->frames[reader->depth - 1];
+
+		place_add(&place, directory_at(frame->dir, frame->next - 1));
+	}
+	fail_at(&place, reader->plan_rc, &reader->plan_err);
+	reader->planned_all = true;
+}
+
 /* Plans the next block and has it brought. A failure of the walk waits until what comes before it
  * was passed on. */
 static void start_block(struct tree_reader *reader)
@@ -473,7 +566,7 @@ static void start_block(struct tree_reader *reader)
 	       block->event_count < BLOCK_EVENTS) {
 		reader->plan_rc = plan_step(reader, block, &reader->plan_err);
 		if (reader->plan_rc != RC_OK)
-			reader->planned_all = true;
+			name_planned(reader);
 	}
 	reader->count++;
 	if (block->piece_count == 0) {
@@ -532,6 +625,7 @@ void tree_reader_free(struct tree_reader *reader)
 	while (reader->depth > 0)
 		directory_unref(reader->frames[--reader->depth].dir);
 	free(reader->frames);
+	free(reader->open);
 	tree_directories_free(reader->directories);
 	node_release(&reader->root);
 	pthread_mutex_destroy(&reader->lock);
@@ -545,6 +639,36 @@ void tree_reader_cleanup(struct tree_reader **reader)
 	*reader = NULL;
 }
 
+static void keep_open(struct tree_reader *reader, const struct event *event)
+{
+	if (event->kind == TREE_DIRECTORY_END)
+		reader->open_count--;
+	if (event->kind != TREE_DIRECTORY)
+		return;
+	if (reader->open_count == reader->open_cap) {
+		reader->open_cap = reader->open_cap ? 2 * reader->open_cap : 16;
+		reader->open =
+			mem_realloc_array(reader->open, reader->open_cap, sizeof(*reader->open));
+	}
+	reader->open[reader->open_count++] = event->node;
+}
+
+/* Of a block of which nothing was passed on yet: at the piece that failed. */
+static enum rc name_piece(struct block *block, struct err *err)
+{
+	struct tree_reader *reader = block->reader;
+	struct place place = { .path = BUF_INIT };
+
+	if (block->failed == block->piece_count)
+		return block->rc;
+	for (size_t i = 0; i < block->pieces[block->failed].event; i++)
+		keep_open(reader, &block->events[i]);
+	for (size_t i = 0; i < reader->open_count; i++)
+		place_add(&place, reader->open[i]);
+	place_add(&place, block->pieces[block->failed].node);
+	return fail_at(&place, block->rc, err);
+}
+
 static enum rc wait_for(struct block *block, struct err *err)
 {
 	struct tree_reader *reader = block->reader;
@@ -555,7 +679,10 @@ static enum rc wait_for(struct block *block, struct err *err)
 		pthread_cond_wait(&reader->block_done, &reader->lock);
 	rc = block->rc;
 	pthread_mutex_unlock(&reader->lock);
-	return rc == RC_OK ? RC_OK : err_set(err, rc, "%s", block->err.message);
+	if (rc == RC_OK)
+		return RC_OK;
+	err_set(err, rc, "%s", block->err.message);
+	return name_piece(block, err);
 }
 
 /* The block with the next event; NULL at the end. */
@@ -605,6 +732,7 @@ enum rc tree_reader_next(struct tree_reader *reader, struct tree_event *out, str
 	if (!block)
 		return RC_OK;
 	event = &block->events[block->next++];
+	keep_open(reader, event);
 	out->kind = event->kind;
 	out->node = event->node;
 	if (event->kind == TREE_DATA)

@@ -2,7 +2,7 @@
  * Reads the tree of a node in NAR order: what every way out (NAR, tar, a tree on disk) is made of.
  * The contents of the next files are brought and decoded by other threads meanwhile, within a few
  * megabytes. Everything is checked: what is missing, or has another size than its node says, is
- * RC_CORRUPT, naming the digest; a tree deeper than NODE_DEPTH_MAX is RC_TOO_LARGE.
+ * RC_CORRUPT, naming the digest, and first the path below the root; a tree deeper than NODE_DEPTH_MAX is RC_TOO_LARGE.
  */
 #ifndef CASTOR_TRANSFER_TREE_READ_H
 #define CASTOR_TRANSFER_TREE_READ_H

@@ -127,6 +127,51 @@ static void a_failure_stays(void **state)
 	sample_release(&sample);
 }
 
+/* Of a tree with a lot before the broken place: blocks have passed. */
+static void expect_named(uint64_t size)
+{
+	AUTO_TREE_READER struct tree_reader *reader = NULL;
+	struct tree_event event = { .kind = TREE_DIRECTORY };
+	struct sample sample;
+	struct node nodes[3], before[200], root;
+	struct err err = ERR_INIT;
+	char names[ARRAY_LEN(before)][16];
+	enum rc rc = RC_OK;
+
+	sample_init(&sample);
+	for (size_t i = 0; i < ARRAY_LEN(before); i++) {
+		AUTO_FREE char *bytes = mem_zalloc(30000);
+
+		snprintf(names[i], sizeof(names[i]), "file-%03zu", i);
+		snprintf(bytes, 30000, "%zu", i);
+		before[i] = sample_file(&sample, names[i], view_of(bytes, 30000), false);
+	}
+	nodes[0] = sample_directory(&sample, "a", before, ARRAY_LEN(before));
+	nodes[1] = sample_file(&sample, "bef\x01ore", view_of_string("x"), false);
+	nodes[2] =
+		(struct node){ .kind = NODE_FILE, .name = view_of_string("broken"), .size = size };
+	memset(&nodes[2].digest, 0xab, sizeof(nodes[2].digest));
+	nodes[1] = sample_directory(&sample, "in\xffner", nodes + 1, 2);
+	nodes[1] = sample_directory(&sample, "outer", nodes + 1, 1);
+	nodes[2] = sample_file(&sample, "z", view_of_string("z"), false);
+	root = sample_directory(&sample, "root", nodes, 3);
+	sample_commit(&sample, true);
+	reader = tree_reader_new(&sample.services, &op_none, &root);
+	while (rc == RC_OK && event.kind != TREE_END)
+		rc = tree_reader_next(reader, &event, &err);
+	assert_rc(RC_CORRUPT, rc, &err);
+	assert_int_equal(strncmp(err.message, "outer/in\\xffner/broken: ", 24), 0);
+	assert_says(&err, "abababab");
+	sample_release(&sample);
+}
+
+static void a_failure_has_a_place(void **state)
+{
+	(void)state;
+	expect_named(100);     /* brought with others */
+	expect_named(5 << 20); /* opened by the walk */
+}
+
 /* A service that hangs is waited for until the operation is cancelled. */
 static void a_hanging_service_can_be_left(void **state)
 {
@@ -167,6 +212,7 @@ int main(void)
 		cmocka_unit_test(events_come_in_nar_order),
 		cmocka_unit_test(can_be_left_anywhere),
 		cmocka_unit_test(a_failure_stays),
+		cmocka_unit_test(a_failure_has_a_place),
 		cmocka_unit_test(a_hanging_service_can_be_left),
 	};
 
