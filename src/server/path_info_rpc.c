@@ -28,21 +28,46 @@ static enum rc get_message(struct rpc_call *call, struct view message, struct er
 				     &state->info, err);
 }
 
+/* *same: the very one is kept already, and is what is answered. */
+static enum rc find_same(const struct store_rpc *context, const struct op *op,
+			 const struct path_info *info, struct path_info *found, bool *same,
+			 struct err *err)
+{
+	struct services kept = services_kept(&context->services);
+	struct buf old CLEANUP(buf_release) = BUF_INIT;
+	struct buf new CLEANUP(buf_release) = BUF_INIT;
+	enum rc rc = path_info_service_get(kept.path_infos, op, info->path.hash, found, err);
+
+	*same = false;
+	/* What is damaged is absent to a writer. */
+	if (rc != RC_OK)
+		return rc == RC_NOT_FOUND || rc == RC_CORRUPT ? RC_OK : rc;
+	path_info_encode(found, &old);
+	path_info_encode(info, &new);
+	*same = view_equal(buf_view(&old), buf_view(&new));
+	if (!*same)
+		path_info_release(found);
+	return RC_OK;
+}
+
 static enum rc put_message(struct rpc_call *call, struct view message, struct err *err)
 {
 	const struct store_rpc *context = context_of(call);
 	struct info_state *state = rpc_call_state(call);
 	struct path_info info AUTO_PATH_INFO = { 0 };
+	bool same = false;
 	enum rc rc;
 
 	rc = path_info_decode(message, &info, err);
 	if (rc == RC_OK && !context->allow_incomplete)
-		rc = completeness_check(&context->services, rpc_call_op(call), &info.node, err);
+		rc = completeness_keep(&context->services, rpc_call_op(call), &info.node, err);
 	if (rc == RC_FAILED_PRECONDITION)
 		return err_context(err, rc,
 				   "put its blobs and directories first, or start the daemon with "
 				   "--allow-incomplete");
-	if (rc != RC_OK)
+	if (rc == RC_OK)
+		rc = find_same(context, rpc_call_op(call), &info, &state->info, &same, err);
+	if (rc != RC_OK || same)
 		return rc;
 	return path_info_service_put(context->services.path_infos, rpc_call_op(call), &info,
 				     &state->info, err);

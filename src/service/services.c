@@ -1,6 +1,8 @@
 /* The bundle of services. */
 #include "service/services.h"
 
+#include <string.h>
+
 struct services services_ref(const struct services *services)
 {
 	struct services out = *services;
@@ -15,6 +17,12 @@ struct services services_ref(const struct services *services)
 		nar_facts_store_ref(out.nar_facts);
 	if (out.scratch)
 		scratch_store_ref(out.scratch);
+	if (out.kept.blobs)
+		blob_service_ref(out.kept.blobs);
+	if (out.kept.directories)
+		directory_service_ref(out.kept.directories);
+	if (out.kept.path_infos)
+		path_info_service_ref(out.kept.path_infos);
 	return out;
 }
 
@@ -25,7 +33,24 @@ void services_release(struct services *services)
 	path_info_service_unref(services->path_infos);
 	nar_facts_store_unref(services->nar_facts);
 	scratch_store_unref(services->scratch);
+	blob_service_unref(services->kept.blobs);
+	directory_service_unref(services->kept.directories);
+	path_info_service_unref(services->kept.path_infos);
 	*services = (struct services){ 0 };
+}
+
+struct services services_kept(const struct services *services)
+{
+	struct services out = *services;
+
+	if (out.kept.blobs)
+		out.blobs = out.kept.blobs;
+	if (out.kept.directories)
+		out.directories = out.kept.directories;
+	if (out.kept.path_infos)
+		out.path_infos = out.kept.path_infos;
+	memset(&out.kept, 0, sizeof(out.kept));
+	return out;
 }
 
 struct shared_commit *services_shared_commit(const struct services *services)

@@ -1,5 +1,11 @@
-/* What the edges get to see of a store: the three services, the memory for NAR facts, and the one for
- * what may be lost. */
+/*
+ * What the edges get to see of a store: the three services, the memory for NAR facts, and the one for
+ * what may be lost.
+ *
+ * A store has two views. What can be read is what the services answer, those of upstreams behind it
+ * included. What is kept is less: an upstream that is gone takes nothing of it along. Whoever writes,
+ * and asks first what is there already, asks what is kept.
+ */
 #ifndef CASTOR_SERVICE_SERVICES_H
 #define CASTOR_SERVICE_SERVICES_H
 
@@ -18,11 +24,20 @@ struct services {
 	struct nar_facts_store *nar_facts;
 	struct scratch_store *scratch;
 	struct local_store *local; /* borrowed: that all of them are of, or NULL */
+	/* The services without what is read from upstreams where it is. All NULL: there is none. */
+	struct {
+		struct blob_service *blobs;
+		struct directory_service *directories;
+		struct path_info_service *path_infos;
+	} kept;
 };
 
 /* New references to all that there is. */
 struct services services_ref(const struct services *services);
 void services_release(struct services *services); /* unrefs all, clears */
+
+/* The bundle of what is kept. Borrows: not to be released. */
+struct services services_kept(const struct services *services);
 
 /* For calls on them, in the op; NULL where they are not of one store on this disk. */
 struct shared_commit *services_shared_commit(const struct services *services);

@@ -320,18 +320,24 @@ enum rc store_open(const struct store_addresses *addresses, struct services *out
 
 /* ---- Upstreams ---- */
 
+/* What is kept is what there was before the first upstream. */
+static void keep_view(struct services *services)
+{
+	if (services->kept.blobs)
+		return;
+	services->kept.blobs = blob_service_ref(services->blobs);
+	services->kept.directories = directory_service_ref(services->directories);
+	services->kept.path_infos = path_info_service_ref(services->path_infos);
+}
+
 enum rc store_add_upstream(const char *address, struct services *services, struct err *err)
 {
 	bool plain = strncmp(address, "http:", 5) == 0 || strncmp(address, "https:", 6) == 0;
 	char *whole AUTO_FREE = mem_printf("%s%s", plain ? "nix+" : "", address);
 	struct path_info_service *path_infos = services->path_infos;
-	struct services far = { 0 }, own = *services; /* borrows */
-	enum rc rc;
-
 	/* What is kept has to be kept whole: that another upstream has some of it does not count. */
-	own.blobs = blob_combined_nearest(services->blobs);
-	own.directories = directory_combined_nearest(services->directories);
-	rc = open_address(whole, &own, &far, err);
+	struct services far = { 0 }, own = services_kept(services);
+	enum rc rc = open_address(whole, &own, &far, err);
 
 	if (rc == RC_OK && !far.path_infos)
 		rc = err_set(err, RC_INVALID, "%s keeps no path infos", whole);
@@ -339,6 +345,7 @@ enum rc store_add_upstream(const char *address, struct services *services, struc
 		services_release(&far);
 		return err_context(err, rc, "upstream");
 	}
+	keep_view(services);
 	/* Without services of its own its contents come near: then they are kept. */
 	services->path_infos =
 		path_info_cache_new(path_infos, far.path_infos, !far.blobs && !far.directories);

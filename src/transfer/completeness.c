@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/hashmap.h"
 #include "base/mem.h"
+#include "transfer/copy.h"
 
 enum {
 	BATCH = 4096, /* blobs asked for at once */
@@ -122,4 +123,17 @@ enum rc completeness_check(const struct services *services, const struct op *op,
 	hashmap_release(&check.seen);
 	free(check.batch);
 	return rc;
+}
+
+enum rc completeness_keep(const struct services *services, const struct op *op,
+			  const struct node *node, struct err *err)
+{
+	struct services kept = services_kept(services);
+	struct copy_stats stats = { 0 };
+	enum rc rc = completeness_check(&kept, op, node, err);
+
+	if (rc != RC_FAILED_PRECONDITION || !services->kept.blobs)
+		return rc;
+	rc = completeness_check(services, op, node, err);
+	return rc == RC_OK ? copy_node(services, &kept, op, node, NULL, NULL, &stats, err) : rc;
 }

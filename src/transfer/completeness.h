@@ -13,4 +13,9 @@
 enum rc completeness_check(const struct services *services, const struct op *op,
 			   const struct node *node, struct err *err) MUST_USE;
 
+/* Makes all of it be kept (services.h): what only an upstream has is fetched, and durable then.
+ * RC_FAILED_PRECONDITION as above of what is nowhere. Memory: that of a copy (copy.h), too. */
+enum rc completeness_keep(const struct services *services, const struct op *op,
+			  const struct node *node, struct err *err) MUST_USE;
+
 #endif

@@ -142,7 +142,8 @@ static enum rc is_there(const struct services *to, const struct op *op,
 {
 	struct path_info known AUTO_PATH_INFO = { .nar_size = 0 };
 	char name[STORE_PATH_BASENAME_MAX + 1];
-	enum rc rc = path_info_service_get(to->path_infos, op, info->path.hash, &known, err);
+	struct services kept = services_kept(to);
+	enum rc rc = path_info_service_get(kept.path_infos, op, info->path.hash, &known, err);
 
 	*there = rc == RC_OK;
 	if (rc != RC_OK)

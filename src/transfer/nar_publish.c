@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "nix/narinfo.h"
+#include "transfer/completeness.h"
 #include "transfer/nar.h"
 #include "transfer/pending_upload.h"
 
@@ -278,8 +279,14 @@ enum rc nar_publish(const struct services *services, const struct op *op,
 		return err_set(err, RC_FAILED_PRECONDITION,
 			       "no NAR of %s was uploaded, or too long ago: upload it first",
 			       narinfo.info.path.name);
-	if (rc == RC_NOT_FOUND)
-		return publish(services, op, policy, &narinfo, &existing.node, false, err);
+	if (rc == RC_NOT_FOUND) {
+		/* Perhaps an upstream alone has it. */
+		rc = services->kept.blobs ? completeness_keep(services, op, &existing.node, err)
+					  : RC_OK;
+		return rc == RC_OK
+			       ? publish(services, op, policy, &narinfo, &existing.node, false, err)
+			       : rc;
+	}
 	if (rc == RC_OK)
 		rc = publish(services, op, policy, &narinfo, &pending.root, true, err);
 	/* What is published needs no record; one that stays expires. */

@@ -95,11 +95,11 @@ struct unchanged {
 /* *hit: still all there. */
 static enum rc ask(struct unchanged *unchanged, bool *hit, struct err *err)
 {
+	struct services kept = services_kept(unchanged->import->services);
 	enum rc rc = RC_OK;
 
 	if (unchanged->count > 0)
-		rc = blob_service_has_many(unchanged->import->services->blobs,
-					   unchanged->import->op, unchanged->asked,
+		rc = blob_service_has_many(kept.blobs, unchanged->import->op, unchanged->asked,
 					   unchanged->count, unchanged->there, err);
 	for (size_t i = 0; rc == RC_OK && i < unchanged->count; i++)
 		*hit = *hit && unchanged->there[i];

@@ -193,10 +193,3 @@ struct blob_service *blob_combined_new(struct blob_service *near, struct blob_se
 	blob_service_init(&combined->base, &combined->ops);
 	return &combined->base;
 }
-
-struct blob_service *blob_combined_nearest(struct blob_service *service)
-{
-	while (service && service->ops->free == combined_free)
-		service = combined_of(service)->near;
-	return service;
-}

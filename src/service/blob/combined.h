@@ -6,7 +6,5 @@
 /* Blobs of `near`, and of `far` where near does not have them. What is put goes to near; what is read
  * from far is not kept. Takes references. */
 struct blob_service *blob_combined_new(struct blob_service *near, struct blob_service *far);
-/* Where what is put goes in the end: near, or its near; of a service that is not combined, itself. Borrowed. */
-struct blob_service *blob_combined_nearest(struct blob_service *service);
 
 #endif

@@ -98,10 +98,3 @@ struct directory_service *directory_combined_new(struct directory_service *near,
 	directory_service_init(&combined->base, &combined->ops);
 	return &combined->base;
 }
-
-struct directory_service *directory_combined_nearest(struct directory_service *service)
-{
-	while (service && service->ops->free == combined_free)
-		service = combined_of(service)->near;
-	return service;
-}

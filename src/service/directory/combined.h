@@ -7,7 +7,5 @@
  * read from far is not kept. Takes references. */
 struct directory_service *directory_combined_new(struct directory_service *near,
 						 struct directory_service *far);
-/* Where what is put goes in the end: near, or its near; of a service that is not combined, itself. Borrowed. */
-struct directory_service *directory_combined_nearest(struct directory_service *service);
 
 #endif
