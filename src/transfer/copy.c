@@ -27,7 +27,6 @@ struct wanted {
 struct copy {
 	const struct services *from, *to;
 	const struct op *op;
-	const struct op *commit_op; /* the same, for what is stored: it may share a commit */
 	struct copy_stats *stats;
 	struct hashmap directories; /* digest → struct directory *, a reference */
 	struct hashmap seen;        /* blobs */
@@ -274,7 +273,7 @@ static enum rc copy_blobs(struct copy *copy, import_progress_fn *progress, void 
 	if (rc == RC_OK && (copy->wrong || copy->collected != copy->count))
 		rc = err_set(err, RC_CORRUPT,
 			     "the source gave other blobs than the directories name");
-	return rc == RC_OK ? blob_batch_commit(batch, copy->commit_op, err) : rc;
+	return rc == RC_OK ? blob_batch_commit(batch, copy->op, err) : rc;
 }
 
 /* ---- Directories: leaves first ---- */
@@ -331,22 +330,12 @@ static enum rc copy_directories(struct copy *copy, const struct digest *root, st
 		return rc;
 	rc = put_closure(copy, put, root, err);
 	if (rc == RC_OK)
-		rc = directory_put_close(put, copy->commit_op, &stored, err);
+		rc = directory_put_close(put, copy->op, &stored, err);
 	directory_put_free(put);
 	return rc;
 }
 
 /* ---- A path ---- */
-
-static enum rc is_there(const struct services *to, const struct op *op,
-			const struct path_info *info, bool *there, struct err *err)
-{
-	struct path_info kept AUTO_PATH_INFO = { .nar_size = 0 };
-	enum rc rc = path_info_service_get(to->path_infos, op, info->path.hash, &kept, err);
-
-	*there = rc == RC_OK && node_equal(&kept.node, &info->node);
-	return rc == RC_NOT_FOUND ? RC_OK : rc;
-}
 
 static enum rc copy_contents(struct copy *copy, const struct node *node,
 			     import_progress_fn *progress, void *progress_context, struct err *err)
@@ -374,82 +363,120 @@ enum rc copy_node(const struct services *from, const struct services *to, const 
 		  const struct node *node, import_progress_fn *progress, void *progress_context,
 		  struct copy_stats *stats, struct err *err)
 {
-	struct copy copy = { .from = from, .to = to, .op = op, .commit_op = op, .stats = stats };
+	struct services kept = services_kept(to);
+	struct copy copy = { .from = from, .to = &kept, .op = op, .stats = stats };
 
 	return copy_contents(&copy, node, progress, progress_context, err);
 }
 
+/* A daemon that has the path may read it from another: that it puts it makes it keep it. */
+static enum rc is_there(const struct services *to, const struct op *op,
+			const struct path_info *info, bool *there, struct err *err)
+{
+	struct path_info found AUTO_PATH_INFO = { .nar_size = 0 };
+	enum rc rc = path_info_service_get(to->path_infos, op, info->path.hash, &found, err);
+
+	*there = rc == RC_OK && node_equal(&found.node, &info->node);
+	if (*there && path_info_service_is_remote(to->path_infos)) {
+		rc = path_info_service_put(to->path_infos, op, &found, NULL, err);
+		*there = rc == RC_OK;
+		/* It is not whole there. */
+		if (rc == RC_FAILED_PRECONDITION)
+			return RC_OK;
+	}
+	return rc == RC_NOT_FOUND ? RC_OK : rc;
+}
+
+static enum rc bring(struct copy *copy, const struct path_info *info, import_progress_fn *progress,
+		     void *progress_context, struct err *err)
+{
+	struct shared_commit *own AUTO_SHARED_COMMIT = NULL;
+	struct op op = *copy->op;
+	enum rc rc;
+
+	if (!op.commit)
+		own = op.commit = services_shared_commit(copy->to);
+	copy->op = &op;
+	rc = copy_contents(copy, &info->node, progress, progress_context, err);
+	if (rc == RC_OK)
+		rc = path_info_service_put(copy->to->path_infos, &op, info, NULL, err);
+	return rc == RC_OK ? shared_commit_wait(own, &op, err) : rc;
+}
+
 enum rc copy_path(const struct services *from, const struct services *to, const struct op *op,
 		  const struct path_info *info, import_progress_fn *progress,
-		  void *progress_context, struct copy_stats *stats, struct err *err)
+		  void *progress_context, struct copy_stats *stats, bool *there, struct err *err)
 {
-	struct shared_commit *commit AUTO_SHARED_COMMIT = NULL;
-	struct op sharing = *op;
-	struct copy copy = {
-		.from = from, .to = to, .op = op, .commit_op = &sharing, .stats = stats
-	};
-	bool there;
-	enum rc rc = is_there(to, op, info, &there, err);
+	struct services kept = services_kept(to);
+	struct copy copy = { .from = from, .to = &kept, .op = op, .stats = stats };
+	char path[STORE_PATH_ABSOLUTE_MAX + 1];
+	enum rc rc = is_there(&kept, op, info, there, err);
 
-	if (rc != RC_OK || there) {
-		stats->paths_there += there;
-		return rc;
-	}
-	commit = sharing.commit = services_shared_commit(to);
-	rc = copy_contents(&copy, &info->node, progress, progress_context, err);
+	if (rc == RC_OK && !*there)
+		rc = bring(&copy, info, progress, progress_context, err);
 	if (rc == RC_OK)
-		rc = path_info_service_put(to->path_infos, &sharing, info, NULL, err);
-	if (rc == RC_OK)
-		rc = shared_commit_wait(commit, op, err);
-	stats->paths += rc == RC_OK;
-	return rc;
+		return RC_OK;
+	store_path_absolute(&info->path, path);
+	return err_context(err, rc, "%s", path);
 }
 
 /* ---- Closures ---- */
+
+/* In known: paths without a path info in the closure. */
+static char target_has_it, it_failed;
 
 void copy_closure_release(struct copy_closure *closure)
 {
 	for (size_t i = 0; i < closure->count; i++)
 		path_info_release(&closure->infos[i]);
 	free(closure->infos);
+	if (closure->known.key_size > 0)
+		hashmap_release(&closure->known);
 	*closure = (struct copy_closure){ 0 };
 }
 
-static bool closure_has(const struct hashmap *known, const struct store_path *path)
+static void know(struct copy_closure *closure, const struct store_path *path, void *what)
 {
-	return hashmap_get(known, path->hash) != NULL;
+	if (closure->known.key_size == 0)
+		hashmap_init(&closure->known, STORE_PATH_HASH_SIZE);
+	hashmap_put(&closure->known, path->hash, what);
 }
 
-static enum rc add_one(struct copy_closure *closure, const struct services *from,
-		       const struct op *op, const struct store_path *path, struct err *err)
+static void *known(const struct copy_closure *closure, const struct store_path *path)
 {
-	struct path_info info = { .nar_size = 0 };
-	enum rc rc = path_info_service_get(from->path_infos, op, path->hash, &info, err);
-
-	if (rc != RC_OK)
-		return rc;
-	if (closure->count == REFERENCES_MAX) {
-		path_info_release(&info);
-		return err_set(err, RC_TOO_LARGE, "the closure has more than %d paths",
-			       REFERENCES_MAX);
-	}
-	if (closure->count == closure->room) {
-		closure->room = closure->room ? closure->room * 2 : 64;
-		closure->infos = mem_realloc_array(closure->infos, closure->room, sizeof(info));
-	}
-	closure->infos[closure->count++] = info;
-	return RC_OK;
+	return hashmap_get(&closure->known, path->hash);
 }
 
-/* A reference that the source lacks is fine where the target has it. */
-static enum rc reference_missing(const struct services *to, const struct op *op,
-				 const struct store_path *from, const struct store_path *path,
-				 struct err *err)
+void copy_closure_fail(struct copy_closure *closure, const struct store_path *path)
+{
+	know(closure, path, &it_failed);
+}
+
+const struct store_path *copy_closure_blocked(const struct copy_closure *closure,
+					      const struct path_info *info)
+{
+	for (size_t i = 0; i < info->reference_count; i++) {
+		if (known(closure, &info->references[i]) == &it_failed)
+			return &info->references[i];
+	}
+	return NULL;
+}
+
+/* A reference that the source lacks is fine where the target has it. from NULL: it was named. */
+static enum rc source_lacks(struct copy_closure *closure, const struct services *to,
+			    const struct op *op, const struct store_path *from,
+			    const struct store_path *path, struct err *err)
 {
 	char name[STORE_PATH_BASENAME_MAX + 1], referrer[STORE_PATH_BASENAME_MAX + 1];
+	struct services kept = services_kept(to);
 	struct path_info info AUTO_PATH_INFO = { .nar_size = 0 };
-	enum rc rc = path_info_service_get(to->path_infos, op, path->hash, &info, err);
+	enum rc rc;
 
+	if (!from)
+		return err_set(err, RC_NOT_FOUND, "not in the store to copy from");
+	rc = path_info_service_get(kept.path_infos, op, path->hash, &info, err);
+	if (rc == RC_OK)
+		know(closure, path, &target_has_it);
 	if (rc != RC_NOT_FOUND)
 		return rc;
 	store_path_basename(path, name);
@@ -458,33 +485,114 @@ static enum rc reference_missing(const struct services *to, const struct op *op,
 		       name);
 }
 
+/* Reads one path info, to which `from` refers. */
+static enum rc add_one(struct copy_closure *closure, const struct services *from_services,
+		       const struct services *to, const struct op *op,
+		       const struct store_path *from, const struct store_path *path,
+		       struct err *err)
+{
+	char name[STORE_PATH_ABSOLUTE_MAX + 1];
+	struct path_info info = { .nar_size = 0 };
+	enum rc rc = path_info_service_get(from_services->path_infos, op, path->hash, &info, err);
+
+	if (rc == RC_OK && closure->count == REFERENCES_MAX) {
+		path_info_release(&info);
+		return err_set(err, RC_TOO_LARGE, "the closure has more than %d paths",
+			       REFERENCES_MAX);
+	}
+	if (rc == RC_OK) {
+		if (closure->count == closure->room) {
+			closure->room = closure->room ? closure->room * 2 : 64;
+			closure->infos =
+				mem_realloc_array(closure->infos, closure->room, sizeof(info));
+		}
+		closure->infos[closure->count++] = info;
+		know(closure, path, (void *)(uintptr_t)closure->count);
+		return RC_OK;
+	}
+	if (rc == RC_NOT_FOUND)
+		rc = source_lacks(closure, to, op, from, path, err);
+	if (rc == RC_OK)
+		return RC_OK;
+	store_path_absolute(path, name);
+	err_context(err, rc, "%s", name);
+	know(closure, path, &it_failed);
+	return closure->failed ? closure->failed(closure->context, path, rc, err) : rc;
+}
+
 enum rc copy_closure_add(struct copy_closure *closure, const struct services *from,
 			 const struct services *to, const struct op *op,
 			 const struct store_path *path, struct err *err)
 {
-	struct hashmap known;
 	size_t at = closure->count;
 	enum rc rc = RC_OK;
 
-	hashmap_init(&known, STORE_PATH_HASH_SIZE);
-	for (size_t i = 0; i < closure->count; i++)
-		hashmap_put(&known, closure->infos[i].path.hash, closure);
-	if (!closure_has(&known, path)) {
-		rc = add_one(closure, from, op, path, err);
-		hashmap_put(&known, path->hash, closure);
-	}
+	if (!known(closure, path))
+		rc = add_one(closure, from, to, op, NULL, path, err);
 	for (; rc == RC_OK && at < closure->count; at++) {
 		for (size_t i = 0; rc == RC_OK && i < closure->infos[at].reference_count; i++) {
+			/* Adding moves infos. */
+			struct store_path referrer = closure->infos[at].path;
 			struct store_path reference = closure->infos[at].references[i];
 
-			if (hashmap_put(&known, reference.hash, closure))
-				continue;
-			rc = add_one(closure, from, op, &reference, err);
-			if (rc == RC_NOT_FOUND)
-				rc = reference_missing(to, op, &closure->infos[at].path, &reference,
-						       err);
+			if (!known(closure, &reference))
+				rc = add_one(closure, from, to, op, &referrer, &reference, err);
 		}
 	}
-	hashmap_release(&known);
 	return rc;
+}
+
+struct ordering {
+	size_t *stack; /* paths whose references are being followed */
+	size_t *next;  /* of each in infos: the next of its references; SIZE_MAX: not begun */
+	size_t *order;
+	size_t depth, ordered;
+};
+
+/* Follows one reference of the path on top of the stack. */
+static void follow(const struct copy_closure *closure, struct ordering *ordering)
+{
+	size_t i = ordering->stack[ordering->depth - 1];
+	const struct path_info *info = &closure->infos[i];
+	uintptr_t place;
+
+	if (ordering->next[i] == info->reference_count) {
+		ordering->order[ordering->ordered++] = i;
+		ordering->depth--;
+		return;
+	}
+	place = (uintptr_t)known(closure, &info->references[ordering->next[i]++]);
+	/* Else it is no path info of the closure, or it was seen: in a circle, what came first waits. */
+	if (place > 0 && place <= closure->count && ordering->next[place - 1] == SIZE_MAX) {
+		ordering->next[place - 1] = 0;
+		ordering->stack[ordering->depth++] = place - 1;
+	}
+}
+
+void copy_closure_order(struct copy_closure *closure)
+{
+	size_t count = closure->count;
+	size_t *numbers AUTO_FREE = mem_array(3 * count + 1, sizeof(*numbers));
+	struct path_info *sorted = mem_array(count + 1, sizeof(*sorted));
+	struct ordering ordering = { .stack = numbers,
+				     .next = numbers + count,
+				     .order = numbers + 2 * count };
+
+	for (size_t i = 0; i < count; i++)
+		ordering.next[i] = SIZE_MAX;
+	for (size_t i = 0; i < count; i++) {
+		if (ordering.next[i] != SIZE_MAX)
+			continue;
+		ordering.next[i] = 0;
+		ordering.stack[ordering.depth++] = i;
+		while (ordering.depth > 0)
+			follow(closure, &ordering);
+	}
+	for (size_t i = 0; i < count; i++)
+		sorted[i] = closure->infos[ordering.order[i]];
+	for (size_t i = 0; i < count; i++)
+		know(closure, &sorted[i].path, (void *)(uintptr_t)(i + 1));
+	free(closure->infos);
+	closure->infos = sorted;
+	closure->room = count + 1;
 }
