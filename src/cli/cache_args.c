@@ -2,12 +2,16 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/machine.h"
+#include "base/text.h"
+
+enum { DEFAULT_PRIORITY = 40 };
 
 #define CACHE_SIZE_MAX (UINT64_C(8) << 30) /* unless told otherwise */
 
 const struct cli_option cache_options[] = {
-	{ "priority", 0, CLI_UNSIGNED, "N",
+	{ "priority", 0, CLI_STRING, "N",
 	  "what clients are told: of several caches they ask that of the least number first "
 	  "(default: 40)",
 	  offsetof(struct cache_args, priority), NULL },
@@ -31,10 +35,40 @@ const struct cli_option cache_options[] = {
 	{ "require-signature", 0, CLI_LIST, "KEY",
 	  "publish only what one of these public keys (name:base64) has signed",
 	  offsetof(struct cache_args, uploads.required), NULL },
-	{ "sign-key", 0, CLI_STRING, "FILE",
+	{ "sign-key", 0, CLI_LIST, "FILE",
 	  "sign narinfos that are served, and what is uploaded, with this secret key, as nix-store "
 	  "--generate-binary-cache-key writes it",
-	  offsetof(struct cache_args, uploads.sign_key), NULL },
+	  offsetof(struct cache_args, uploads.sign_keys), NULL },
+	{ "upload-quota", 0, CLI_STRING, "SIZE",
+	  "how many bytes of one client's NARs may be on their way, or wait for their narinfo "
+	  "(default: 64G)",
+	  offsetof(struct cache_args, upload_quota), NULL },
+	{ "upload-threads", 0, CLI_UNSIGNED, "N",
+	  "how many uploads are stored at once; others wait for their turn (default: 8)",
+	  offsetof(struct cache_args, parallel_uploads), NULL },
+	{ "trusted-proxy", 0, CLI_LIST, "ADDRESS",
+	  "requests from this IP address, or from sockets (unix), are those of whom their last "
+	  "X-Forwarded-For names",
+	  offsetof(struct cache_args, proxies), NULL },
+	{ "http-connections", 0, CLI_UNSIGNED, "N",
+	  "how many connections are served at once (default: 1024)",
+	  offsetof(struct cache_args, connections), NULL },
+	{ "http-client-connections", 0, CLI_UNSIGNED, "N",
+	  "how many of them one client may have: an IPv4 address, or a /64 of IPv6 (default: 256)",
+	  offsetof(struct cache_args, client_connections), NULL },
+	{ "http-head-timeout", 0, CLI_UNSIGNED, "SECONDS",
+	  "how long the first request of a connection may take to come (default: 10)",
+	  offsetof(struct cache_args, head_timeout), NULL },
+	{ "http-idle-timeout", 0, CLI_UNSIGNED, "SECONDS",
+	  "how long a connection may be without another request (default: 60)",
+	  offsetof(struct cache_args, idle_timeout), NULL },
+	{ "http-wait-timeout", 0, CLI_UNSIGNED, "SECONDS",
+	  "how long a request may wait for other machines (default: 600)",
+	  offsetof(struct cache_args, wait_timeout), NULL },
+	{ "http-least-rate", 0, CLI_STRING, "SIZE",
+	  "how many bytes a second of a body have to pass, either way, on average over 30 seconds "
+	  "(default: 1K)",
+	  offsetof(struct cache_args, least_rate), NULL },
 	{ NULL },
 };
 
@@ -54,20 +88,88 @@ static enum rc parse_compression(const char *text, bool *plain, struct err *err)
 	return RC_OK;
 }
 
-enum rc cache_args_load(const struct cache_args *args, struct upload_policy *policy,
-			struct binary_cache_options *out, struct err *err)
+static enum rc parse_priority(const char *text, unsigned *out, struct err *err)
 {
+	uint64_t value = DEFAULT_PRIORITY;
+
+	if (text && (!text_parse_u64(view_of_string(text), &value) || value > INT32_MAX))
+		return err_set(err, RC_INVALID, "--priority takes a number, not \"%s\"", text);
+	*out = (unsigned)value;
+	return RC_OK;
+}
+
+static void set(unsigned *limit, unsigned wish)
+{
+	if (wish > 0)
+		*limit = wish;
+}
+
+static void set_seconds(int64_t *limit_ns, unsigned wish)
+{
+	if (wish > 0)
+		*limit_ns = wish * NS_PER_S;
+}
+
+static enum rc load_limits(const struct cache_args *args, struct http_limits *out, struct err *err)
+{
+	size_t rate = 0;
+	enum rc rc = cli_cache_size(args->least_rate, http_limits_default.rate, 0, &rate, err);
+
+	*out = http_limits_default;
+	out->rate = rate;
+	set(&out->connections, args->connections);
+	out->client_connections = out->connections / 4 > 0 ? out->connections / 4 : 1;
+	set(&out->client_connections, args->client_connections);
+	set_seconds(&out->head_ns, args->head_timeout);
+	set_seconds(&out->idle_ns, args->idle_timeout);
+	set_seconds(&out->wait_ns, args->wait_timeout);
+	return rc;
+}
+
+static enum rc load_upload_limits(const struct cache_args *args, struct nar_upload_limits *out,
+				  struct err *err)
+{
+	size_t quota = 0;
+	enum rc rc = cli_cache_size(args->upload_quota, nar_upload_limits_default.client_bytes, 0,
+				    &quota, err);
+
+	*out = nar_upload_limits_default;
+	out->client_bytes = quota;
+	set(&out->parallel, args->parallel_uploads);
+	return rc;
+}
+
+enum rc cache_args_load(const struct cache_args *args, struct upload_policy *policy,
+			struct cache_wish *out, struct err *err)
+{
+	struct binary_cache_options *cache = &out->cache;
 	enum rc rc;
 
 	*policy = (struct upload_policy){ 0 };
-	*out = (struct binary_cache_options){ .priority = args->priority };
-	rc = parse_compression(args->compression, &out->plain, err);
+	*out = (struct cache_wish){ .proxies = &args->proxies };
+	rc = parse_priority(args->priority, &cache->priority, err);
 	if (rc == RC_OK)
-		rc = cli_cache_size(args->cache_size, default_cache_size(), 0, &out->decoded, err);
+		rc = parse_compression(args->compression, &cache->plain, err);
+	if (rc == RC_OK)
+		rc = cli_cache_size(args->cache_size, default_cache_size(), 0, &cache->decoded,
+				    err);
+	if (rc == RC_OK)
+		rc = load_limits(args, &out->limits, err);
+	if (rc == RC_OK)
+		rc = load_upload_limits(args, &cache->upload_limits, err);
 	if (rc == RC_OK)
 		rc = upload_policy_load(&args->uploads, policy, err);
 	if (rc == RC_OK)
-		upload_policy_apply(policy, out);
+		upload_policy_apply(policy, cache);
+	return rc;
+}
+
+enum rc cache_wish_open(const struct cache_wish *wish, struct cache_server *out, struct err *err)
+{
+	enum rc rc = cache_server_open(&wish->cache, &wish->limits, out, err);
+
+	for (size_t i = 0; rc == RC_OK && i < wish->proxies->count; i++)
+		rc = http_server_trust_proxy(out->http, wish->proxies->values[i], err);
 	return rc;
 }
 
@@ -76,5 +178,8 @@ bool cache_args_given(const struct cache_args *args)
 	const struct upload_wish *uploads = &args->uploads;
 
 	return args->priority || args->compression || args->cache_size || uploads->allow ||
-	       uploads->token_file || uploads->required.count > 0 || uploads->sign_key;
+	       uploads->token_file || uploads->required.count > 0 || uploads->sign_keys.count > 0 ||
+	       args->upload_quota || args->parallel_uploads || args->proxies.count > 0 ||
+	       args->connections || args->client_connections || args->head_timeout ||
+	       args->idle_timeout || args->wait_timeout || args->least_rate;
 }

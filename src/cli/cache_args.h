@@ -4,19 +4,35 @@
 
 #include "cli/cli.h"
 #include "cli/upload_policy.h"
-#include "server/binary_cache.h"
+#include "server/cache_server.h"
 
 struct cache_args {
-	unsigned priority;
+	const char *priority;
 	const char *compression;
 	const char *cache_size;
 	struct upload_wish uploads;
+	const char *upload_quota;
+	unsigned parallel_uploads;
+	struct cli_list proxies;
+	unsigned connections, client_connections;
+	unsigned head_timeout, idle_timeout, wait_timeout; /* seconds */
+	const char *least_rate;
 };
 extern const struct cli_option cache_options[];
 
+/* What a cache server is made of; borrows from the arguments and from a policy. */
+struct cache_wish {
+	struct binary_cache_options cache;
+	struct http_limits limits;
+	const struct cli_list *proxies;
+};
+
 /* All that is said, but the services. *out borrows from *policy, which is empty where this fails. */
 enum rc cache_args_load(const struct cache_args *args, struct upload_policy *policy,
-			struct binary_cache_options *out, struct err *err) MUST_USE;
+			struct cache_wish *out, struct err *err) MUST_USE;
+/* cache_server_open, with the proxies that are trusted. */
+enum rc cache_wish_open(const struct cache_wish *wish, struct cache_server *out,
+			struct err *err) MUST_USE;
 /* Was anything said? A token in the environment is not. */
 bool cache_args_given(const struct cache_args *args);
 

@@ -12,8 +12,6 @@
 
 #define DEFAULT_ADDRESS "[::1]:8000"
 
-enum { GRACE_S = 20 };
-
 struct options {
 	struct cli_list listen;
 	const char *tls_cert, *tls_key, *tls_client_ca;
@@ -56,7 +54,7 @@ static const struct cli_option option_table[] = {
 
 struct http {
 	struct upload_policy policy;
-	struct binary_cache_options wish;
+	struct cache_wish wish;
 	struct cache_server server;
 };
 
@@ -72,25 +70,28 @@ static enum rc http_address(void *server, const char *address, int *port, struct
 	return http_server_listen(server, address, port, err);
 }
 
-static enum rc http_start(struct cli *cli, const struct options *options, struct http *http,
-			  struct err *err)
+/* *out: one more server, where there is to be one. */
+static enum rc http_open(struct cli *cli, const struct options *options, struct http *http,
+			 struct server *out, size_t *count, struct err *err)
 {
 	const struct cli_list *addresses = &options->http;
 	enum rc rc;
 
 	if (addresses->count == 0)
 		return RC_OK;
-	http->wish.services = &cli->services;
-	rc = cache_server_open(&http->wish, &http->server, err);
+	http->wish.cache.services = &cli->services;
+	rc = cache_wish_open(&http->wish, &http->server, err);
 	const struct listener listener = { .server = http->server.http, .address = http_address };
 	for (size_t i = 0; rc == RC_OK && i < addresses->count; i++)
 		rc = listen_at(&listener, addresses->values[i], err);
-	return rc == RC_OK ? http_server_start(http->server.http, err) : rc;
+	if (rc == RC_OK)
+		out[(*count)++] = cache_server_as_server(&http->server);
+	return rc;
 }
 
-static void http_stop(struct http *http)
+static void http_close(struct http *http)
 {
-	cache_server_close(&http->server, GRACE_S * NS_PER_S);
+	cache_server_close(&http->server);
 	upload_policy_release(&http->policy);
 }
 
@@ -106,14 +107,14 @@ static enum rc http_load(const struct options *options, struct http *http, struc
 	return RC_OK;
 }
 
-static enum rc http_start(struct cli *cli, const struct options *options, struct http *http,
-			  struct err *err)
+static enum rc http_open(struct cli *cli, const struct options *options, struct http *http,
+			 struct server *out, size_t *count, struct err *err)
 {
-	(void)cli, (void)options, (void)http, (void)err;
+	(void)cli, (void)options, (void)http, (void)out, (void)count, (void)err;
 	return RC_OK;
 }
 
-static void http_stop(struct http *http)
+static void http_close(struct http *http)
 {
 	(void)http;
 }
@@ -132,10 +133,36 @@ static enum rc listen_fd(void *server, int fd, struct err *err)
 	return rpc_server_listen_fd(server, fd, err);
 }
 
+static enum rc rpc_start(void *server, struct err *err)
+{
+	(void)err;
+	rpc_server_start(server);
+	return RC_OK;
+}
+
+/* Its stop closes its doors. */
+static void rpc_drain(void *server)
+{
+	(void)server;
+}
+
+static void rpc_stop(void *server, int64_t until_ns)
+{
+	int64_t left_ns = until_ns - clock_monotonic_ns();
+
+	rpc_server_stop(server, left_ns > 0 ? left_ns : 0);
+}
+
+static const struct server_ops rpc_ops = { .start = rpc_start,
+					   .drain = rpc_drain,
+					   .stop = rpc_stop };
+
 static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rpc *context,
 		     struct http *http, const struct options *options, struct err *err)
 {
 	const struct listener listener = { server, listen_address, listen_fd };
+	struct server servers[2];
+	size_t count = 0;
 	enum rc rc;
 
 	store_rpc_register(server, context);
@@ -146,13 +173,9 @@ static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rp
 	rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
 	if (rc != RC_OK)
 		return rc;
-	rpc_server_start(server);
-	rc = http_start(cli, options, http, err);
-	if (rc == RC_OK)
-		serve_until_signal(cli);
-	http_stop(http);
-	rpc_server_stop(server, GRACE_S * NS_PER_S);
-	return rc;
+	servers[count++] = (struct server){ &rpc_ops, server };
+	rc = http_open(cli, options, http, servers, &count, err);
+	return rc == RC_OK ? serve_until_signal(cli, servers, count, err) : rc;
 }
 
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)
@@ -179,7 +202,7 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 		rpc_server_free(server);
 		store_rpc_release(&context);
 	}
-	http_stop(&http);
+	http_close(&http);
 	return rc;
 }
 

@@ -1,13 +1,10 @@
 /* castor serve: a store as a Nix binary cache, by HTTP. */
-#include "base/clock.h"
 #include "cli/cache_args.h"
 #include "cli/cli.h"
 #include "cli/listen.h"
 #include "server/cache_server.h"
 
 #define DEFAULT_ADDRESS "[::1]:9000"
-
-enum { GRACE_S = 20 };
 
 struct options {
 	struct cli_list listen;
@@ -32,37 +29,34 @@ static enum rc listen_fd(void *server, int fd, struct err *err)
 	return http_server_listen_fd(server, fd, err);
 }
 
-static enum rc serve(struct cli *cli, struct http_server *server, const struct options *options,
-		     struct err *err)
+static enum rc serve(struct cli *cli, const struct cache_server *cache,
+		     const struct options *options, struct err *err)
 {
-	const struct listener listener = { server, listen_address, listen_fd };
+	const struct listener listener = { cache->http, listen_address, listen_fd };
+	const struct server server = cache_server_as_server(cache);
 	enum rc rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
 
-	if (rc == RC_OK)
-		rc = http_server_start(server, err);
-	if (rc == RC_OK)
-		serve_until_signal(cli);
-	return rc;
+	return rc == RC_OK ? serve_until_signal(cli, &server, 1, err) : rc;
 }
 
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)
 {
 	const struct options *options = values;
 	struct cache_server server = { 0 };
-	struct binary_cache_options wish;
+	struct cache_wish wish;
 	struct upload_policy policy;
 	enum rc rc = cache_args_load(&options->cache, &policy, &wish, err);
 
 	(void)argc, (void)argv;
 	if (rc != RC_OK)
 		return rc;
-	wish.services = &cli->services;
+	wish.cache.services = &cli->services;
 	rc = cli_open_store(cli, err);
 	if (rc == RC_OK)
-		rc = cache_server_open(&wish, &server, err);
+		rc = cache_wish_open(&wish, &server, err);
 	if (rc == RC_OK)
-		rc = serve(cli, server.http, options, err);
-	cache_server_close(&server, GRACE_S * NS_PER_S);
+		rc = serve(cli, &server, options, err);
+	cache_server_close(&server);
 	upload_policy_release(&policy);
 	return rc;
 }

@@ -5,7 +5,10 @@
 #include <string.h>
 #include <systemd/sd-daemon.h>
 
+#include "base/clock.h"
 #include "base/log.h"
+
+enum { GRACE_S = 20 };
 
 static enum rc listen_systemd(const struct listener *listener, struct err *err)
 {
@@ -55,12 +58,18 @@ enum rc listen_everywhere(const struct listener *listener, const struct cli_list
 	return RC_OK;
 }
 
-void serve_until_signal(struct cli *cli)
+enum rc serve_until_signal(struct cli *cli, const struct server *servers, size_t count,
+			   struct err *err)
 {
 	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
+	enum rc rc = servers_start(servers, count, err);
 
+	if (rc != RC_OK)
+		return rc;
 	sd_notify(0, "READY=1");
 	while (poll(&wait, 1, -1) < 1)
 		;
 	sd_notify(0, "STOPPING=1");
+	servers_stop(servers, count, GRACE_S * NS_PER_S);
+	return RC_OK;
 }

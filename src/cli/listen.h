@@ -3,6 +3,7 @@
 #define CASTOR_CLI_LISTEN_H
 
 #include "cli/cli.h"
+#include "server/server.h"
 
 /* How a server takes an address as people write it (*port: the one that stands for 0), and a listening
  * socket, which it then owns. */
@@ -20,7 +21,9 @@ enum rc listen_everywhere(const struct listener *listener, const struct cli_list
 /* At this address, and the log says so. */
 enum rc listen_at(const struct listener *listener, const char *address, struct err *err) MUST_USE;
 
-/* Says to systemd that the server is ready, and returns at the first SIGINT or SIGTERM. */
-void serve_until_signal(struct cli *cli);
+/* Starts them, says to systemd that they are ready, and at the first SIGINT or SIGTERM stops them, with one
+ * grace for all. */
+enum rc serve_until_signal(struct cli *cli, const struct server *servers, size_t count,
+			   struct err *err) MUST_USE;
 
 #endif

@@ -8,7 +8,7 @@
 #include "base/text.h"
 #include "cli/cli.h"
 
-enum { OPTIONS_MAX = 32, HELP_COLUMN = 34 };
+enum { OPTIONS_MAX = 64, HELP_COLUMN = 34 };
 
 static const struct cli_option store_options[] = {
 	{ .name = "store",

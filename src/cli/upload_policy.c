@@ -58,19 +58,25 @@ static enum rc load_keys(const struct upload_wish *wish, struct upload_policy *o
 	return RC_OK;
 }
 
-static enum rc load_sign_key(const struct upload_wish *wish, struct upload_policy *out,
-			     struct err *err)
+static enum rc load_sign_key(const char *path, struct secret_key *out, struct err *err)
 {
 	struct buf text CLEANUP(wipe) = BUF_INIT;
-	enum rc rc;
+	enum rc rc = read_secret(path, &text, err);
 
-	if (!wish->sign_key)
-		return RC_OK;
-	rc = read_secret(wish->sign_key, &text, err);
 	if (rc == RC_OK)
-		rc = secret_key_parse(buf_view(&text), &out->sign, err);
-	out->has_sign = rc == RC_OK;
-	return rc == RC_OK ? RC_OK : err_context(err, rc, "%s", wish->sign_key);
+		rc = secret_key_parse(buf_view(&text), out, err);
+	return rc == RC_OK ? RC_OK : err_context(err, rc, "%s", path);
+}
+
+static enum rc load_sign_keys(const struct upload_wish *wish, struct upload_policy *out,
+			      struct err *err)
+{
+	enum rc rc = RC_OK;
+
+	out->sign = mem_zalloc((wish->sign_keys.count + 1) * sizeof(*out->sign));
+	for (size_t i = 0; rc == RC_OK && i < wish->sign_keys.count; i++)
+		rc = load_sign_key(wish->sign_keys.values[i], &out->sign[out->sign_count++], err);
+	return rc;
 }
 
 enum rc upload_policy_load(const struct upload_wish *wish, struct upload_policy *out,
@@ -84,13 +90,16 @@ enum rc upload_policy_load(const struct upload_wish *wish, struct upload_policy 
 			return err_set(err, RC_INVALID,
 				       "what is said of uploads needs "
 				       "--allow-upload");
-		return load_sign_key(wish, out, err);
+		rc = load_sign_keys(wish, out, err);
+		if (rc != RC_OK)
+			upload_policy_release(out);
+		return rc;
 	}
 	rc = load_token(wish, out, err);
 	if (rc == RC_OK)
 		rc = load_keys(wish, out, err);
 	if (rc == RC_OK)
-		rc = load_sign_key(wish, out, err);
+		rc = load_sign_keys(wish, out, err);
 	if (rc == RC_OK && !out->token && out->key_count == 0)
 		rc = err_set(err, RC_INVALID,
 			     "--allow-upload would let anybody upload: say who may "
@@ -108,7 +117,8 @@ void upload_policy_apply(const struct upload_policy *policy, struct binary_cache
 	options->publish = (struct nar_publish_policy){
 		.keys = policy->keys,
 		.key_count = policy->key_count,
-		.sign = policy->has_sign ? &policy->sign : NULL,
+		.sign = policy->sign,
+		.sign_count = policy->sign_count,
 	};
 }
 
@@ -118,6 +128,8 @@ void upload_policy_release(struct upload_policy *policy)
 		OPENSSL_cleanse(policy->token, strlen(policy->token));
 	free(policy->token);
 	free(policy->keys);
-	secret_key_wipe(&policy->sign);
+	for (size_t i = 0; i < policy->sign_count; i++)
+		secret_key_wipe(&policy->sign[i]);
+	free(policy->sign);
 	*policy = (struct upload_policy){ 0 };
 }

@@ -10,16 +10,16 @@
 struct upload_wish {
 	bool allow;
 	const char *token, *token_file;
-	struct cli_list required; /* public keys */
-	const char *sign_key;     /* a file */
+	struct cli_list required;  /* public keys */
+	struct cli_list sign_keys; /* files */
 };
 
 struct upload_policy {
 	char *token;
 	struct public_key *keys;
 	size_t key_count;
-	struct secret_key sign;
-	bool has_sign;
+	struct secret_key *sign;
+	size_t sign_count;
 };
 
 /* RC_INVALID where everybody could upload, or a key is none. */

@@ -8,15 +8,17 @@
 #include "server/http_server.h"
 #include "service/services.h"
 #include "transfer/nar_publish.h"
+#include "transfer/nar_upload.h"
 
 struct binary_cache_options {
 	const struct services *services; /* borrowed: all of them, scratch may be NULL */
-	unsigned priority;               /* 0: 40; the lower, the earlier a client asks */
+	unsigned priority;               /* the lower, the earlier a client asks */
 	bool plain;                      /* offer NARs uncompressed */
 	size_t layouts;                  /* bytes of memory for layouts of NARs; 0: 256 MiB */
 	size_t decoded;                  /* the same for decoded parts of NARs; 0: none */
 	bool uploads;                    /* are taken; scratch must not be NULL then */
 	const char *upload_token;        /* from whoever has it; NULL: from anybody; borrowed */
+	struct nar_upload_limits upload_limits;
 	/* Of uploads; its key signs the narinfos that are served, too. */
 	struct nar_publish_policy publish;
 };

@@ -120,8 +120,9 @@ static enum rc list_all(struct lister *lister, const struct node *root, struct e
 	return rc;
 }
 
-enum rc listing_make(const struct services *services, const struct op *op, const struct node *root,
-		     struct buf *out, struct err *err)
+/* The JSON of a .ls file; appends. */
+static enum rc list(const struct services *services, const struct op *op, const struct node *root,
+		    struct buf *out, struct err *err)
 {
 	struct lister *lister = mem_zalloc(sizeof(*lister));
 	enum rc rc;
@@ -141,3 +142,56 @@ enum rc listing_make(const struct services *services, const struct op *op, const
 	free(lister);
 	return rc;
 }
+
+/* ---- Requests ---- */
+
+static enum http_next begin(struct binary_cache *cache, struct http_exchange *exchange,
+			    const struct http_route *route)
+{
+	return cache_find(cache, cache_request_new(exchange, &listing_get_handler, route,
+						   sizeof(struct cache_request)));
+}
+
+static enum rc make(struct binary_cache *cache, const struct op *op, struct cache_request *request,
+		    struct MHD_Response **out, struct err *err)
+{
+	struct path_info info AUTO_PATH_INFO = { 0 };
+	struct buf json = BUF_INIT;
+	enum rc rc = path_info_service_get(cache_path_infos(cache, request), op,
+					   request->route.hash, &info, err);
+
+	if (rc == RC_OK)
+		rc = list(cache->services, op, &info.node, &json, err);
+	if (rc == RC_OK)
+		*out = MHD_create_response_from_buffer(json.len, json.ptr, MHD_RESPMEM_MUST_FREE);
+	if (rc == RC_OK && !*out)
+		rc = err_set(err, RC_NO_MEMORY, "no memory for a listing");
+	if (rc != RC_OK)
+		buf_release(&json);
+	return rc;
+}
+
+static void work(struct binary_cache *cache, struct http_exchange *exchange, const struct op *op)
+{
+	struct cache_request *request = exchange->state;
+	struct MHD_Response *response = NULL;
+
+	request->rc = make(cache, op, request, &response, &request->err);
+	if (!response)
+		return;
+	(void)MHD_add_response_header(response, "Content-Type", "application/json");
+	(void)MHD_add_response_header(response, "Cache-Control", "max-age=3600");
+	http_reply(exchange, MHD_HTTP_OK, response);
+}
+
+static enum http_next end(struct binary_cache *cache, struct http_exchange *exchange)
+{
+	struct cache_request *request = exchange->state;
+
+	if (request->rc != RC_NOT_FOUND)
+		return cache_reply_error(exchange, request->rc, &request->err);
+	return cache_find_far(cache, request) ? HTTP_WORK_REMOTE
+					      : cache_reply_absent(cache, exchange);
+}
+
+const struct cache_handler listing_get_handler = { .begin = begin, .work = work, .end = end };

@@ -3,78 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
-#include "base/mem.h"
 #include "base/text.h"
 #include "server/binary_cache_private.h"
 #include "transfer/nar_body.h"
 
-enum {
-	/* Of a body, read and given to the kernel at once; fewer bytes where many bodies are sent. */
-	BLOCK_MAX = 1 << 20,
-	BLOCK_MIN = 32 << 10,
-	BLOCKS_MEMORY = 64 << 20,
-	ETAG_MAX = 2 + NAR_LAYOUT_ID_HEX + 1,
-};
+enum { ETAG_MAX = 2 + NAR_LAYOUT_ID_HEX + 1 };
 
 void nar_plain_id(const struct node *node, uint8_t id[NAR_LAYOUT_ID_SIZE])
 {
 	struct digest key = nar_layouts_key(node);
 
 	memcpy(id, key.bytes, NAR_LAYOUT_ID_SIZE);
-}
-
-/* A body that is read while it is sent. Its beginning was read before the reply: that is when the status
- * can still tell of a failure, and the library has a client wait where the first call fails. */
-struct reading {
-	struct binary_cache *cache;
-	size_t counted; /* in its blocks_memory */
-	struct nar_body *body;
-	uint8_t *first; /* until it was sent */
-	size_t first_len;
-};
-
-static ssize_t read_body(void *arg, uint64_t at, char *out, size_t len)
-{
-	struct reading *reading = arg;
-	struct err err = ERR_INIT;
-	size_t got;
-
-	if (at < reading->first_len) {
-		got = reading->first_len - (size_t)at < len ? reading->first_len - (size_t)at : len;
-		memcpy(out, reading->first + at, got);
-		return (ssize_t)got;
-	}
-	free(reading->first);
-	reading->first = NULL;
-	if (nar_body_read(reading->body, &op_none, out, len, &got, &err) != RC_OK) {
-		log_error("a NAR breaks off: %s", err.message);
-		return MHD_CONTENT_READER_END_WITH_ERROR;
-	}
-	return got > 0 ? (ssize_t)got : MHD_CONTENT_READER_END_OF_STREAM;
-}
-
-static void free_reading(void *arg)
-{
-	struct reading *reading = arg;
-
-	atomic_fetch_sub(&reading->cache->blocks_memory, reading->counted);
-	nar_body_free(reading->body);
-	free(reading->first);
-	free(reading);
-}
-
-/* What one body takes leaves as much for each of seven more. */
-static size_t block_size(struct binary_cache *cache, uint64_t len)
-{
-	size_t used = atomic_load(&cache->blocks_memory);
-	size_t block = used < BLOCKS_MEMORY ? (BLOCKS_MEMORY - used) / 8 : 0;
-
-	if (block < BLOCK_MIN)
-		block = BLOCK_MIN;
-	if (block > BLOCK_MAX)
-		block = BLOCK_MAX;
-	return len < block ? (size_t)len : block;
 }
 
 struct wish {
@@ -84,20 +23,19 @@ struct wish {
 	uint64_t from, to;   /* what is sent */
 };
 
-static void reply_empty(struct http_exchange *exchange, const struct wish *wish, unsigned status)
+static enum http_next reply_unsatisfiable(struct http_exchange *exchange, const struct wish *wish)
 {
 	struct MHD_Response *response =
 		MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
 	char text[64];
 
 	if (!response)
-		return;
+		return HTTP_REPLIED;
+	snprintf(text, sizeof(text), "bytes */%ju", (uintmax_t)wish->size);
 	(void)MHD_add_response_header(response, "ETag", wish->etag);
-	if (status == MHD_HTTP_RANGE_NOT_SATISFIABLE) {
-		snprintf(text, sizeof(text), "bytes */%ju", (uintmax_t)wish->size);
-		(void)MHD_add_response_header(response, "Content-Range", text);
-	}
-	http_reply(exchange, status, response);
+	(void)MHD_add_response_header(response, "Content-Range", text);
+	http_reply(exchange, MHD_HTTP_RANGE_NOT_SATISFIABLE, response);
+	return HTTP_REPLIED;
 }
 
 /* The status of the reply; wish->from and to are then what it has. A range of an encoding that is no
@@ -105,20 +43,17 @@ static void reply_empty(struct http_exchange *exchange, const struct wish *wish,
 static unsigned decide(const struct http_exchange *exchange, struct wish *wish)
 {
 	const char *match = http_header(exchange, "If-Match");
-	const char *none_match = http_header(exchange, "If-None-Match");
 	const char *range = http_header(exchange, "Range");
 	const char *if_range = http_header(exchange, "If-Range");
-	struct view etag = view_of_string(wish->etag);
+	unsigned status = cache_preconditions(exchange, wish->etag);
 
 	wish->from = 0;
 	wish->to = wish->size;
-	if (match && !http_etag_listed(view_of_string(match), etag, false))
-		return MHD_HTTP_PRECONDITION_FAILED;
-	if (none_match && http_etag_listed(view_of_string(none_match), etag, true))
-		return MHD_HTTP_NOT_MODIFIED;
+	if (status != MHD_HTTP_OK)
+		return status;
 	if (!range || exchange->method != HTTP_GET)
 		return MHD_HTTP_OK;
-	if (if_range && !view_equal_string(etag, if_range))
+	if (if_range && strcmp(wish->etag, if_range) != 0)
 		return MHD_HTTP_OK;
 	switch (http_range_parse(view_of_string(range), wish->size, &wish->from, &wish->to)) {
 	case HTTP_RANGE_NONE:
@@ -133,87 +68,60 @@ static unsigned decide(const struct http_exchange *exchange, struct wish *wish)
 						  : MHD_HTTP_RANGE_NOT_SATISFIABLE;
 }
 
-static enum rc read_first(struct reading *reading, size_t len, struct err *err)
-{
-	enum rc rc = RC_OK;
-	size_t got = 1;
+/* ---- Its body ---- */
 
-	reading->first = mem_try_alloc(len);
-	if (!reading->first)
-		return err_set(err, RC_NO_MEMORY, "no memory for a NAR");
-	while (rc == RC_OK && got > 0 && reading->first_len < len) {
-		rc = nar_body_read(reading->body, &op_none, reading->first + reading->first_len,
-				   len - reading->first_len, &got, err);
-		reading->first_len += rc == RC_OK ? got : 0;
-	}
-	/* What there is comes first. */
-	return reading->first_len > 0 ? RC_OK : rc;
+static enum rc read_body(void *context, const struct op *op, void *out, size_t len, size_t *got,
+			 struct err *err)
+{
+	return nar_body_read(context, op, out, len, got, err);
 }
 
-/* *out NULL: no memory. */
-static enum rc read_response(struct binary_cache *cache, const struct wish *wish, bool get,
-			     struct nar_layout *layout, bool plain, struct MHD_Response **out,
-			     struct err *err)
+static void free_body(void *context)
 {
-	uint64_t len = wish->to - wish->from;
-	size_t block = block_size(cache, len);
-	struct reading *reading = mem_zalloc(sizeof(*reading));
-	enum rc rc = RC_OK;
-
-	reading->cache = cache;
-	/* The library's block, and the first until it was sent. */
-	reading->counted = len == block ? block : 2 * block;
-	atomic_fetch_add(&cache->blocks_memory, reading->counted);
-	reading->body = nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
-	nar_body_use(reading->body, cache->decoded);
-	if (get && len > 0)
-		rc = read_first(reading, block, err);
-	if (rc == RC_OK && get && reading->first_len == len && len > 0) {
-		*out = MHD_create_response_from_buffer_with_free_callback_cls(
-			(size_t)len, reading->first, free_reading, reading);
-		if (*out)
-			return RC_OK;
-	} else if (rc == RC_OK) {
-		*out = MHD_create_response_from_callback(len, len == block ? block + 1 : block,
-							 read_body, reading, free_reading);
-		if (*out)
-			return RC_OK;
-	}
-	free_reading(reading);
-	return rc;
+	nar_body_free(context);
 }
 
-static void reply_body(struct binary_cache *cache, struct http_exchange *exchange,
-		       const struct wish *wish, unsigned status, struct nar_layout *layout,
-		       bool plain)
+static enum http_next reply_body(struct binary_cache *cache, struct http_exchange *exchange,
+				 const struct wish *wish, unsigned status,
+				 struct nar_layout *layout, bool plain)
 {
-	struct MHD_Response *response = NULL;
-	bool get = exchange->method == HTTP_GET;
+	struct nar_body *nar =
+		nar_body_new(layout, cache->services->blobs, plain, wish->from, wish->to);
+	const struct http_body body = { .len = wish->to - wish->from,
+					.remote = cache->remote,
+					.context = nar,
+					.read = read_body,
+					.free = free_body };
+	struct MHD_Response *response;
 	struct err err = ERR_INIT;
-	enum rc rc;
 	char text[96];
+	enum rc rc;
 
-	rc = read_response(cache, wish, get, layout, plain, &response, &err);
+	nar_body_use(nar, cache->decoded);
+	rc = http_body_response(exchange, &body, &response, &err);
 	if (rc != RC_OK)
-		binary_cache_reply_error(exchange, rc, &err);
-	if (!response)
-		return;
+		return cache_reply_error(exchange, rc, &err);
 	(void)MHD_add_response_header(response, "Content-Type",
 				      plain ? "application/x-nix-nar" : "application/zstd");
 	(void)MHD_add_response_header(response, "Accept-Ranges", "bytes");
 	(void)MHD_add_response_header(response, "ETag", wish->etag);
+	(void)MHD_add_response_header(response, "Cache-Control",
+				      wish->stale ? "max-age=3600" : "max-age=31536000, immutable");
 	if (status == MHD_HTTP_PARTIAL_CONTENT) {
 		snprintf(text, sizeof(text), "bytes %ju-%ju/%ju", (uintmax_t)wish->from,
 			 (uintmax_t)wish->to - 1, (uintmax_t)wish->size);
 		(void)MHD_add_response_header(response, "Content-Range", text);
 	}
 	http_reply(exchange, status, response);
+	return HTTP_REPLIED;
 }
 
-void nar_reply(struct binary_cache *cache, struct http_exchange *exchange,
-	       const struct http_route *route, const struct node *node, struct nar_layout *layout)
+/* A GET or HEAD of it: whole, a range, or why not. */
+static enum http_next reply_nar(struct binary_cache *cache, struct http_exchange *exchange,
+				const struct http_route *route, const struct node *node,
+				struct nar_layout *layout)
 {
-	bool plain = route->kind == HTTP_ROUTE_NAR_BRIDGE || route->plain;
+	bool plain = route->kind != HTTP_ROUTE_NAR || route->plain;
 	const uint8_t *id = layout->id;
 	uint8_t plain_id[NAR_LAYOUT_ID_SIZE];
 	char hex[NAR_LAYOUT_ID_HEX + 1];
@@ -233,12 +141,134 @@ void nar_reply(struct binary_cache *cache, struct http_exchange *exchange,
 	switch (status) {
 	case MHD_HTTP_OK:
 	case MHD_HTTP_PARTIAL_CONTENT:
-		reply_body(cache, exchange, &wish, status, layout, plain);
-		break;
+		return reply_body(cache, exchange, &wish, status, layout, plain);
 	case MHD_HTTP_NOT_FOUND:
 		http_reply_text(exchange, status, "this encoding is no more");
-		break;
+		return HTTP_REPLIED;
+	case MHD_HTTP_RANGE_NOT_SATISFIABLE:
+		return reply_unsatisfiable(exchange, &wish);
 	default:
-		reply_empty(exchange, &wish, status);
+		return cache_reply_empty(exchange, status, wish.etag);
 	}
 }
+
+/* ---- Requests ---- */
+
+struct nar_request {
+	struct cache_request base;
+	struct buf node_bytes;
+	struct node node; /* borrows from node_bytes */
+	struct nar_layout *layout;
+};
+
+/* The bridges' form says how long the NAR is. */
+static bool narsize_is(const struct http_exchange *exchange, uint64_t size)
+{
+	const char *narsize = http_parameter(exchange, "narsize");
+	uint64_t value;
+
+	return narsize && text_parse_u64(view_of_string(narsize), &value) && value == size;
+}
+
+static enum http_next reply(struct binary_cache *cache, struct http_exchange *exchange)
+{
+	struct nar_request *request = exchange->state;
+	const struct http_route *route = &request->base.route;
+
+	if (route->kind == HTTP_ROUTE_NAR_BRIDGE &&
+	    !narsize_is(exchange, nar_layout_nar_size(request->layout))) {
+		http_reply_text(exchange, 404, "no NAR of that narsize");
+		return HTTP_REPLIED;
+	}
+	return reply_nar(cache, exchange, route, &request->node, request->layout);
+}
+
+static bool decode_node(struct nar_request *request)
+{
+	return node_decode(buf_view(&request->node_bytes), &request->node, NULL) == RC_OK &&
+	       request->node.name.len == 0;
+}
+
+static enum http_next begin(struct binary_cache *cache, struct http_exchange *exchange,
+			    const struct http_route *route)
+{
+	struct nar_request *request =
+		cache_request_new(exchange, &nar_get_handler, route, sizeof(*request));
+	struct digest key;
+
+	if (route->kind == HTTP_ROUTE_NAR_OF_PATH)
+		return cache_find(cache, &request->base);
+	if (route->kind == HTTP_ROUTE_NAR_BRIDGE && !http_parameter(exchange, "narsize")) {
+		http_reply_text(exchange, 400, "narsize is missing");
+		return HTTP_REPLIED;
+	}
+	if (!base64_decode(BASE64_URL, route->node, &request->node_bytes) || !decode_node(request))
+		return cache_reply_absent(cache, exchange);
+	key = nar_layouts_key(&request->node);
+	request->layout = nar_layouts_peek(cache->layouts, &key);
+	if (!request->layout || request->layout->slice_count > 0 || cache->remote)
+		return cache_work(cache);
+	return reply(cache, exchange);
+}
+
+/* nix-serve names NARs by their store path, and perhaps by the NAR's hash. */
+static enum rc find_node(struct binary_cache *cache, const struct op *op,
+			 struct nar_request *request, struct err *err)
+{
+	const struct http_route *route = &request->base.route;
+	struct path_info info AUTO_PATH_INFO = { 0 };
+	enum rc rc = path_info_service_get(cache_path_infos(cache, &request->base), op, route->hash,
+					   &info, err);
+
+	if (rc != RC_OK)
+		return rc;
+	if (route->has_nar_hash &&
+	    memcmp(route->nar_hash, info.nar_sha256.bytes, sizeof(route->nar_hash)) != 0)
+		return err_set(err, RC_NOT_FOUND, "the path has another NAR");
+	node_encode(&info.node, false, &request->node_bytes);
+	return decode_node(request) ? RC_OK : err_set(err, RC_CORRUPT, "a node that is none");
+}
+
+static void work(struct binary_cache *cache, struct http_exchange *exchange, const struct op *op)
+{
+	struct nar_request *request = exchange->state;
+	struct err *err = &request->base.err;
+	enum rc rc = RC_OK;
+
+	if (request->base.route.kind == HTTP_ROUTE_NAR_OF_PATH)
+		rc = find_node(cache, op, request, err);
+	if (rc == RC_OK && !request->layout)
+		rc = nar_layouts_get(cache->layouts, op, &request->node, &request->layout, err);
+	if (rc == RC_OK)
+		rc = nar_body_check(request->layout, cache->services->blobs, op, err);
+	request->base.rc = rc;
+	/* Its beginning is read, which is for this thread where it lies on another machine. */
+	if (rc == RC_OK && cache->remote)
+		(void)reply(cache, exchange);
+}
+
+static enum http_next end(struct binary_cache *cache, struct http_exchange *exchange)
+{
+	struct nar_request *request = exchange->state;
+
+	if (request->base.rc == RC_NOT_FOUND)
+		return request->base.route.kind == HTTP_ROUTE_NAR_OF_PATH &&
+				       cache_find_far(cache, &request->base)
+			       ? HTTP_WORK_REMOTE
+			       : cache_reply_absent(cache, exchange);
+	if (request->base.rc != RC_OK)
+		return cache_reply_error(exchange, request->base.rc, &request->base.err);
+	return reply(cache, exchange);
+}
+
+static void release(struct cache_request *base)
+{
+	struct nar_request *request = CONTAINER_OF(base, struct nar_request, base);
+
+	buf_release(&request->node_bytes);
+	nar_layout_unref(request->layout);
+}
+
+const struct cache_handler nar_get_handler = {
+	.begin = begin, .work = work, .end = end, .release = release
+};

@@ -30,7 +30,7 @@ static void *rendered_ref(void *value)
 	return rendered;
 }
 
-void rendered_unref(struct rendered *rendered)
+static void rendered_unref(struct rendered *rendered)
 {
 	if (!rendered || !refcount_unref(&rendered->ref))
 		return;
@@ -54,7 +54,8 @@ static bool generation_of(struct binary_cache *cache, uint64_t *out)
 	       path_info_service_generation(service, &op_none, out, NULL) == RC_OK;
 }
 
-struct rendered *narinfo_peek(struct binary_cache *cache, const uint8_t hash[STORE_PATH_HASH_SIZE])
+/* A new reference, if it is in memory and still true; never waits. */
+static struct rendered *peek(struct binary_cache *cache, const uint8_t hash[STORE_PATH_HASH_SIZE])
 {
 	struct rendered *rendered = lru_get(cache->narinfos, hash);
 	uint64_t generation;
@@ -131,12 +132,14 @@ static enum rc make_response(struct rendered *rendered, const struct buf *text, 
 	rendered->etag[33] = '"';
 	(void)MHD_add_response_header(rendered->response, "Content-Type", "text/x-nix-narinfo");
 	(void)MHD_add_response_header(rendered->response, "ETag", rendered->etag);
+	/* Signatures may be added, and the encoding of the NAR may change. */
+	(void)MHD_add_response_header(rendered->response, "Cache-Control", "max-age=3600");
 	return RC_OK;
 }
 
-enum rc narinfo_get(struct binary_cache *cache, const struct op *op,
-		    const uint8_t hash[STORE_PATH_HASH_SIZE], struct rendered **out,
-		    struct err *err)
+static enum rc make(struct binary_cache *cache, struct path_info_service *service,
+		    const struct op *op, const uint8_t hash[STORE_PATH_HASH_SIZE],
+		    struct rendered **out, struct err *err)
 {
 	struct buf text CLEANUP(buf_release) = BUF_INIT;
 	struct path_info info AUTO_PATH_INFO = { 0 };
@@ -147,9 +150,9 @@ enum rc narinfo_get(struct binary_cache *cache, const struct op *op,
 	/* Asked before the path info: at worst this is thrown away once more than it had to be. */
 	rendered->has_generation = generation_of(cache, &rendered->generation);
 	rendered->until_ns = clock_monotonic_ns() + KEEP_NS;
-	rc = path_info_service_get(cache->services->path_infos, op, hash, &info, err);
+	rc = path_info_service_get(service, op, hash, &info, err);
 	if (rc == RC_OK)
-		rc = nar_sign(&info, cache->options.publish.sign, err);
+		rc = nar_sign(&info, &cache->options.publish, err);
 	if (rc == RC_OK)
 		rc = render(cache, op, &info, &text, err);
 	if (rc == RC_OK)
@@ -163,20 +166,64 @@ enum rc narinfo_get(struct binary_cache *cache, const struct op *op,
 	return RC_OK;
 }
 
-void narinfo_reply(struct http_exchange *exchange, struct rendered *rendered)
+/* ---- Requests ---- */
+
+struct narinfo_request {
+	struct cache_request base;
+	struct rendered *rendered;
+};
+
+static enum http_next reply(struct http_exchange *exchange, const struct rendered *rendered)
 {
-	const char *known = http_header(exchange, "If-None-Match");
+	unsigned status = cache_preconditions(exchange, rendered->etag);
 
-	if (known &&
-	    http_etag_listed(view_of_string(known), view_of_string(rendered->etag), true)) {
-		struct MHD_Response *empty =
-			MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
-
-		if (empty) {
-			(void)MHD_add_response_header(empty, "ETag", rendered->etag);
-			http_reply(exchange, MHD_HTTP_NOT_MODIFIED, empty);
-			return;
-		}
-	}
+	if (status != MHD_HTTP_OK)
+		return cache_reply_empty(exchange, status, rendered->etag);
 	http_reply_shared(exchange, MHD_HTTP_OK, rendered->response);
+	return HTTP_REPLIED;
 }
+
+static enum http_next begin(struct binary_cache *cache, struct http_exchange *exchange,
+			    const struct http_route *route)
+{
+	struct rendered *rendered = peek(cache, route->hash);
+	struct narinfo_request *request;
+	enum http_next next;
+
+	if (rendered) {
+		next = reply(exchange, rendered);
+		rendered_unref(rendered);
+		return next;
+	}
+	request = cache_request_new(exchange, &narinfo_get_handler, route, sizeof(*request));
+	return cache_find(cache, &request->base);
+}
+
+static void work(struct binary_cache *cache, struct http_exchange *exchange, const struct op *op)
+{
+	struct narinfo_request *request = exchange->state;
+
+	request->base.rc = make(cache, cache_path_infos(cache, &request->base), op,
+				request->base.route.hash, &request->rendered, &request->base.err);
+}
+
+static enum http_next end(struct binary_cache *cache, struct http_exchange *exchange)
+{
+	struct narinfo_request *request = exchange->state;
+
+	if (request->base.rc == RC_OK)
+		return reply(exchange, request->rendered);
+	if (request->base.rc != RC_NOT_FOUND)
+		return cache_reply_error(exchange, request->base.rc, &request->base.err);
+	return cache_find_far(cache, &request->base) ? HTTP_WORK_REMOTE
+						     : cache_reply_absent(cache, exchange);
+}
+
+static void release(struct cache_request *request)
+{
+	rendered_unref(CONTAINER_OF(request, struct narinfo_request, base)->rendered);
+}
+
+const struct cache_handler narinfo_get_handler = {
+	.begin = begin, .work = work, .end = end, .release = release
+};

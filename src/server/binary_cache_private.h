@@ -2,8 +2,6 @@
 #ifndef CASTOR_SERVER_BINARY_CACHE_PRIVATE_H
 #define CASTOR_SERVER_BINARY_CACHE_PRIVATE_H
 
-#include <stdatomic.h>
-
 #include "base/lru.h"
 #include "server/binary_cache.h"
 #include "server/http_route.h"
@@ -14,69 +12,78 @@
 struct binary_cache {
 	struct binary_cache_options options;
 	const struct services *services;
+	bool remote; /* what a path info stands for may lie on another machine */
+	struct path_info_service
+		*near; /* what waits for no other machine; borrowed; NULL: nothing */
 	struct nar_layouts *layouts;
 	struct nar_decoded *decoded; /* NULL: nothing is kept decoded */
 	struct lru *narinfos;        /* hash part → struct rendered */
 	struct nar_uploads *uploads; /* NULL: there are none */
-	atomic_size_t blocks_memory; /* of bodies that are being sent */
 	struct MHD_Response *cache_info, *health, *absent;
 };
 
-/* A narinfo as it is sent, for as long as the path infos are as they were. */
-struct rendered;
-void rendered_unref(struct rendered *rendered);
+/* ---- Routes: what a method does on a kind of path. The table is in binary_cache.c ---- */
 
-/* Of one request that cannot be answered at once. */
-struct request {
+/* Of a request that is not answered at once: the beginning of its handler's own state. */
+struct cache_request {
+	const struct cache_handler *handler;
 	struct http_route route;
-	struct buf node_bytes;
-	struct node node; /* borrows from node_bytes */
-	struct nar_layout *layout;
-	struct rendered *rendered;
-	bool is_upload, worked;
-	struct nar_upload *upload; /* of a NAR */
-	struct buf text;           /* an uploaded narinfo */
-	enum rc rc;                /* what `work` came to, or the upload */
+	bool far;   /* other machines are asked for its path now */
+	enum rc rc; /* what `work` came to */
 	struct err err;
 };
 
-struct request *binary_cache_request_new(const struct http_route *route);
+/* The functions are those of http_handlers; all but begin may be missing where it never comes to them. A
+ * PUT comes here only from those who may upload. */
+struct cache_handler {
+	enum http_next (*begin)(struct binary_cache *cache, struct http_exchange *exchange,
+				const struct http_route *route);
+	void (*body)(struct http_exchange *exchange, struct view bytes, size_t *taken);
+	void (*work)(struct binary_cache *cache, struct http_exchange *exchange,
+		     const struct op *op);
+	enum http_next (*end)(struct binary_cache *cache, struct http_exchange *exchange);
+	void (*release)(struct cache_request *request);
+};
+
+extern const struct cache_handler narinfo_get_handler, listing_get_handler, nar_get_handler,
+	file_get_handler, narinfo_put_handler, nar_put_handler;
+
+/* The exchange's state: `size` zeroed bytes, which begin with a struct cache_request. */
+void *cache_request_new(struct http_exchange *exchange, const struct cache_handler *handler,
+			const struct http_route *route, size_t size);
+/* Where work runs that looks at what path infos stand for. */
+static inline enum http_next cache_work(const struct binary_cache *cache)
+{
+	return cache->remote ? HTTP_WORK_REMOTE : HTTP_WORK;
+}
+
+/* Of a request for a store path: what is here never waits for what has to be asked for elsewhere. The
+ * first is how to begin, the second whom `work` asks, and the third, after a miss, whether to go on. */
+enum http_next cache_find(const struct binary_cache *cache, struct cache_request *request);
+struct path_info_service *cache_path_infos(const struct binary_cache *cache,
+					   const struct cache_request *request);
+bool cache_find_far(const struct binary_cache *cache, struct cache_request *request);
+
+enum http_next cache_reply_absent(struct binary_cache *cache, struct http_exchange *exchange);
 /* One line, and the outcome's status; logs what is the server's own fault. */
-void binary_cache_reply_error(struct http_exchange *exchange, enum rc rc, const struct err *err);
+enum http_next cache_reply_error(struct http_exchange *exchange, enum rc rc, const struct err *err);
+/* 304, and others that have no body. */
+enum http_next cache_reply_empty(struct http_exchange *exchange, unsigned status, const char *etag);
+/* What If-Match and If-None-Match say of that encoding: 200, 304 or 412. */
+unsigned cache_preconditions(const struct http_exchange *exchange, const char *etag);
+
+/* ---- binary_cache_auth.c ---- */
+
+bool cache_may_upload(const struct binary_cache *cache, const struct http_exchange *exchange);
+enum http_next cache_refuse_upload(struct http_exchange *exchange);
 
 /* ---- binary_cache_narinfo.c ---- */
 
-/* A new reference, if it is in memory and still true; never waits. */
-struct rendered *narinfo_peek(struct binary_cache *cache, const uint8_t hash[STORE_PATH_HASH_SIZE]);
-enum rc narinfo_get(struct binary_cache *cache, const struct op *op,
-		    const uint8_t hash[STORE_PATH_HASH_SIZE], struct rendered **out,
-		    struct err *err) MUST_USE;
-void narinfo_reply(struct http_exchange *exchange, struct rendered *rendered);
 extern const struct lru_ops rendered_lru;
-
-/* ---- binary_cache_listing.c ---- */
-
-/* The JSON of a .ls file; appends. */
-enum rc listing_make(const struct services *services, const struct op *op, const struct node *root,
-		     struct buf *out, struct err *err) MUST_USE;
-
-/* ---- binary_cache_upload.c: of a PUT, what handlers do ---- */
-
-enum http_next upload_begin(struct binary_cache *cache, struct http_exchange *exchange,
-			    const struct http_route *route);
-void upload_body(struct http_exchange *exchange, struct view bytes, size_t *taken);
-enum http_next upload_end(struct http_exchange *exchange);
-void upload_work(struct binary_cache *cache, struct http_exchange *exchange, const struct op *op);
-/* RC_NOT_FOUND: no NAR of that path waits for its narinfo. */
-enum rc upload_is_pending(struct binary_cache *cache, const struct http_exchange *exchange,
-			  const struct op *op, struct err *err) MUST_USE;
 
 /* ---- binary_cache_nar.c ---- */
 
 /* The id of the plain encoding: it depends on the node alone. */
 void nar_plain_id(const struct node *node, uint8_t id[NAR_LAYOUT_ID_SIZE]);
-/* The reply to a GET or HEAD of a NAR: whole, a range, or why not. */
-void nar_reply(struct binary_cache *cache, struct http_exchange *exchange,
-	       const struct http_route *route, const struct node *node, struct nar_layout *layout);
 
 #endif

@@ -3,9 +3,6 @@
 
 #include <sys/resource.h>
 
-/* Bodies are read in the threads that send them: where that means another machine, many wait. */
-enum { REMOTE_THREADS = 32 };
-
 /* Connections and packs that are open: all that this process may have. */
 static void raise_descriptors(void)
 {
@@ -17,30 +14,29 @@ static void raise_descriptors(void)
 	}
 }
 
-enum rc cache_server_open(const struct binary_cache_options *options, struct cache_server *out,
+enum rc cache_server_open(const struct binary_cache_options *options,
+			  const struct http_limits *limits, struct cache_server *out,
 			  struct err *err)
 {
-	struct http_server_options http = { 0 };
 	struct http_handlers handlers;
 	enum rc rc;
 
 	raise_descriptors();
-	if (blob_service_latency(options->services->blobs) == BLOB_LATENCY_REMOTE)
-		http.threads = REMOTE_THREADS;
 	out->cache = binary_cache_new(options);
 	binary_cache_handlers(out->cache, &handlers);
-	rc = http_server_new(&http, &handlers, &out->http, err);
-	if (rc != RC_OK) {
-		binary_cache_free(out->cache);
-		*out = (struct cache_server){ 0 };
-	}
+	rc = http_server_new(limits, &handlers, &out->http, err);
+	if (rc != RC_OK)
+		cache_server_close(out);
 	return rc;
 }
 
-void cache_server_close(struct cache_server *server, int64_t grace_ns)
+struct server cache_server_as_server(const struct cache_server *server)
 {
-	if (server->http)
-		http_server_stop(server->http, grace_ns);
+	return (struct server){ &http_server_ops, server->http };
+}
+
+void cache_server_close(struct cache_server *server)
+{
 	http_server_free(server->http);
 	binary_cache_free(server->cache);
 	*server = (struct cache_server){ 0 };

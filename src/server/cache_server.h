@@ -3,17 +3,20 @@
 #define CASTOR_SERVER_CACHE_SERVER_H
 
 #include "server/binary_cache.h"
+#include "server/server.h"
 
 struct cache_server {
 	struct binary_cache *cache;
 	struct http_server *http;
 };
 
-/* Not listening anywhere yet. */
-enum rc cache_server_open(const struct binary_cache_options *options, struct cache_server *out,
+/* Not listening anywhere yet. limits: NULL: the default ones. */
+enum rc cache_server_open(const struct binary_cache_options *options,
+			  const struct http_limits *limits, struct cache_server *out,
 			  struct err *err) MUST_USE;
-/* Lets replies that are under way finish for up to grace_ns. Right for one that never started, and for
- * a zeroed one. */
-void cache_server_close(struct cache_server *server, int64_t grace_ns);
+/* To be started and stopped with others; as long as it is not closed. */
+struct server cache_server_as_server(const struct cache_server *server);
+/* After it was stopped. Right for one that never started, and for a zeroed one. */
+void cache_server_close(struct cache_server *server);
 
 #endif

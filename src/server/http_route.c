@@ -2,6 +2,7 @@
 #include "server/http_route.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/text.h"
 #include "nix/nixbase32.h"
@@ -57,6 +58,22 @@ static bool parse_nar(struct view rest, struct http_route *out)
 	return true;
 }
 
+/* "<hash>[-<NAR's hash>].nar", both in nixbase32 */
+static bool parse_nar_of_path(struct view rest, struct http_route *out)
+{
+	enum { HASH_CHARS = 32 };
+
+	if (!drop_suffix(&rest, ".nar") || rest.len < HASH_CHARS ||
+	    !nixbase32_decode(view_slice(rest, 0, HASH_CHARS), out->hash, sizeof(out->hash)))
+		return false;
+	out->kind = HTTP_ROUTE_NAR_OF_PATH;
+	out->has_nar_hash = rest.len > HASH_CHARS;
+	return !out->has_nar_hash ||
+	       (rest.ptr[HASH_CHARS] == '-' &&
+		nixbase32_decode(view_slice(rest, HASH_CHARS + 1, rest.len - HASH_CHARS - 1),
+				 out->nar_hash, sizeof(out->nar_hash)));
+}
+
 static bool is_file_name(struct view rest)
 {
 	struct view segment = { rest.ptr, 0 };
@@ -90,6 +107,9 @@ static void parse_below_nar(struct view rest, struct http_route *out)
 		return;
 	}
 	if (parse_nar(rest, out))
+		return;
+	memset(out, 0, sizeof(*out));
+	if (parse_nar_of_path(rest, out))
 		return;
 	memset(out, 0, sizeof(*out));
 	if (is_file_name(rest))
@@ -130,6 +150,18 @@ static struct view trim(struct view text)
 	return text;
 }
 
+/* "bytes=", in any case. */
+static bool skip_unit(struct view *value)
+{
+	static const char unit[] = "bytes=";
+	size_t len = sizeof(unit) - 1;
+
+	if (value->len < len || strncasecmp((const char *)value->ptr, unit, len) != 0)
+		return false;
+	*value = view_slice(*value, len, value->len - len);
+	return true;
+}
+
 enum http_range http_range_parse(struct view value, uint64_t size, uint64_t *from, uint64_t *to)
 {
 	struct view first, last;
@@ -139,7 +171,7 @@ enum http_range http_range_parse(struct view value, uint64_t size, uint64_t *fro
 	*from = 0;
 	*to = size;
 	value = trim(value);
-	if (!skip_prefix(&value, "bytes=") || !(dash = memchr(value.ptr, '-', value.len)))
+	if (!skip_unit(&value) || !(dash = memchr(value.ptr, '-', value.len)))
 		return HTTP_RANGE_NONE;
 	first = trim(view_of(value.ptr, (size_t)(dash - value.ptr)));
 	last = trim(view_of(dash + 1, value.len - (size_t)(dash + 1 - value.ptr)));

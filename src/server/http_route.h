@@ -5,6 +5,7 @@
  *	/<32 of nixbase32>.narinfo, .ls
  *	/nar/<base64url of a node>/<id>.nar[.zst]
  *	/nar/snix-castore/<base64url>?narsize=N  /nar/tvix-castore/…
+ *	/nar/<hash>.nar, /nar/<hash>-<NAR's>.nar   nix-serve's
  *	/nar/…                                   other files: uploads
  *	/log/…, /realisations/…                  always absent
  */
@@ -23,16 +24,19 @@ enum http_route_kind {
 	HTTP_ROUTE_HEALTH,
 	HTTP_ROUTE_NARINFO,
 	HTTP_ROUTE_LISTING,
-	HTTP_ROUTE_NAR,        /* of a node: castor's own form */
-	HTTP_ROUTE_NAR_BRIDGE, /* the other two's form: plain */
-	HTTP_ROUTE_FILE,       /* below /nar/, and none of those */
+	HTTP_ROUTE_NAR,         /* of a node: castor's own form */
+	HTTP_ROUTE_NAR_BRIDGE,  /* the other two's form: plain */
+	HTTP_ROUTE_NAR_OF_PATH, /* nix-serve's form, by the hash part of its path: plain */
+	HTTP_ROUTE_FILE,        /* below /nar/, and none of those */
 };
 
 enum { HTTP_ROUTE_PATH_MAX = 12 << 10, HTTP_ROUTE_ID_SIZE = 16 };
 
 struct http_route {
 	enum http_route_kind kind;
-	uint8_t hash[STORE_PATH_HASH_SIZE]; /* NARINFO, LISTING */
+	uint8_t hash[STORE_PATH_HASH_SIZE]; /* NARINFO, LISTING, NAR_OF_PATH */
+	bool has_nar_hash;
+	uint8_t nar_hash[32]; /* NAR_OF_PATH: SHA-256 */
 	/* NAR, NAR_BRIDGE: the encoded node, in base64url; borrowed from the path. */
 	struct view node;
 	uint8_t id[HTTP_ROUTE_ID_SIZE]; /* NAR */

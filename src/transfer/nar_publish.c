@@ -202,18 +202,20 @@ static void add_signature(struct path_info *info, struct signature *signature)
 	info->signatures[info->signature_count++] = *signature;
 }
 
-enum rc nar_sign(struct path_info *info, const struct secret_key *key, struct err *err)
+enum rc nar_sign(struct path_info *info, const struct nar_publish_policy *policy, struct err *err)
 {
 	struct buf covered CLEANUP(buf_release) = BUF_INIT;
-	struct signature signature;
-	enum rc rc;
+	enum rc rc = RC_OK;
 
-	if (!key)
-		return RC_OK;
-	path_info_fingerprint(info, &covered);
-	rc = signature_make(key, buf_view(&covered), &signature, err);
-	if (rc == RC_OK)
-		add_signature(info, &signature);
+	if (policy->sign_count > 0)
+		path_info_fingerprint(info, &covered);
+	for (size_t i = 0; rc == RC_OK && i < policy->sign_count; i++) {
+		struct signature signature;
+
+		rc = signature_make(&policy->sign[i], buf_view(&covered), &signature, err);
+		if (rc == RC_OK)
+			add_signature(info, &signature);
+	}
 	return rc;
 }
 
@@ -249,7 +251,7 @@ static enum rc publish(const struct services *services, const struct op *op,
 	if (rc == RC_OK && check_content)
 		rc = nar_check_ca(services, op, info, err);
 	if (rc == RC_OK)
-		rc = nar_sign(info, policy->sign, err);
+		rc = nar_sign(info, policy, err);
 	return rc == RC_OK ? path_info_service_put(services->path_infos, op, info, NULL, err) : rc;
 }
 

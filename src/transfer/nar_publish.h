@@ -15,7 +15,8 @@
 struct nar_publish_policy {
 	const struct public_key *keys; /* one of them must have signed; borrowed */
 	size_t key_count;              /* 0: none need have */
-	const struct secret_key *sign; /* signs what is published; NULL: nothing does; borrowed */
+	const struct secret_key *sign; /* each of them signs what is published; borrowed */
+	size_t sign_count;
 };
 
 /*
@@ -31,8 +32,9 @@ enum rc nar_publish(const struct services *services, const struct op *op,
 		    const uint8_t hash[STORE_PATH_HASH_SIZE], struct view text,
 		    struct err *err) MUST_USE;
 
-/* Adds the signature by that key, if it is not there already. key NULL: nothing happens. */
-enum rc nar_sign(struct path_info *info, const struct secret_key *key, struct err *err) MUST_USE;
+/* Adds the signatures by the keys of the policy that sign, where they are not there already. */
+enum rc nar_sign(struct path_info *info, const struct nar_publish_policy *policy,
+		 struct err *err) MUST_USE;
 
 /* Beside path_info_check_ca: that the content has the digest that its content address names, where
  * that is not the NAR's own hash. Reads the content. RC_INVALID. */

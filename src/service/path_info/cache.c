@@ -73,6 +73,11 @@ static enum rc cache_list(struct path_info_service *service, const struct op *op
 	return path_info_service_list(cache_of(service)->near, op, after, out, err);
 }
 
+static struct path_info_service *cache_near(struct path_info_service *service)
+{
+	return cache_of(service)->near;
+}
+
 static enum rc cache_generation(struct path_info_service *service, const struct op *op,
 				uint64_t *out, struct err *err)
 {
@@ -85,6 +90,7 @@ static const struct path_info_service_ops cache_ops = {
 	.get = cache_get,
 	.put = cache_put,
 	.list = cache_list,
+	.near = cache_near,
 	.generation = cache_generation,
 };
 

@@ -36,6 +36,13 @@ bool path_info_service_ingests(const struct path_info_service *service)
 	return service->ops->ingests;
 }
 
+struct path_info_service *path_info_service_near(struct path_info_service *service)
+{
+	while (service && (service->ops->remote || service->ops->ingests))
+		service = service->ops->near ? service->ops->near(service) : NULL;
+	return service;
+}
+
 static enum rc called(struct path_info_service *service, const struct op *op, const char *call,
 		      const uint8_t *hash, enum rc rc)
 {

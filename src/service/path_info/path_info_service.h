@@ -38,6 +38,8 @@ struct path_info_service_ops {
 	enum rc (*list)(struct path_info_service *service, const struct op *op,
 			const uint8_t after[STORE_PATH_HASH_SIZE], struct path_info_iter **out,
 			struct err *err);
+	/* Optional, of one that asks another service first: which. Borrowed. */
+	struct path_info_service *(*near)(struct path_info_service *service);
 	/* Optional: a number that changes whenever the set of path infos did, in whatever process.
 	 */
 	enum rc (*generation)(struct path_info_service *service, const struct op *op, uint64_t *out,
@@ -56,6 +58,9 @@ struct path_info_service *path_info_service_ref(struct path_info_service *servic
 void path_info_service_unref(struct path_info_service *service);
 bool path_info_service_is_remote(const struct path_info_service *service);
 bool path_info_service_ingests(const struct path_info_service *service);
+/* The part of it that waits for no other machine and brings nothing from one, and is asked first: perhaps
+ * the service itself. Borrowed; NULL: there is none. */
+struct path_info_service *path_info_service_near(struct path_info_service *service);
 
 enum rc path_info_service_get(struct path_info_service *service, const struct op *op,
 			      const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,

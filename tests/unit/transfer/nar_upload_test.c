@@ -282,7 +282,7 @@ static void another_content_of_a_known_path(void **state)
 
 static void signatures(void **state)
 {
-	struct secret_key good, bad, ours;
+	struct secret_key good, bad, ours[2];
 	struct public_key trusted;
 	AUTO_BUF nar = BUF_INIT, covered = BUF_INIT;
 	AUTO_PATH_INFO struct path_info info = { 0 };
@@ -293,9 +293,10 @@ static void signatures(void **state)
 	(void)state;
 	assert_ok(secret_key_generate(view_of_string("good-1"), &good, &err), &err);
 	assert_ok(secret_key_generate(view_of_string("good-1"), &bad, &err), &err);
-	assert_ok(secret_key_generate(view_of_string("ours-1"), &ours, &err), &err);
+	assert_ok(secret_key_generate(view_of_string("ours-1"), &ours[0], &err), &err);
+	assert_ok(secret_key_generate(view_of_string("ours-2"), &ours[1], &err), &err);
 	secret_key_public(&good, &trusted);
-	const struct nar_publish_policy policy = { &trusted, 1, &ours };
+	const struct nar_publish_policy policy = { &trusted, 1, ours, 2 };
 
 	make_nar(view_of_string("signed"), &nar);
 	narinfo = narinfo_of(buf_view(&nar), "nar/x.nar");
@@ -313,8 +314,9 @@ static void signatures(void **state)
 	assert_ok(signature_make(&good, buf_view(&covered), narinfo.info.signatures, &err), &err);
 	assert_ok(publish(&server, &policy, &narinfo, &err), &err);
 	assert_true(is_known(&server, &narinfo, &info));
-	assert_int_equal(info.signature_count, 2);
+	assert_int_equal(info.signature_count, 3);
 	assert_string_equal(info.signatures[1].name, "ours-1");
+	assert_string_equal(info.signatures[2].name, "ours-2");
 	server_release(&server);
 }
 
