@@ -17,6 +17,9 @@ struct op {
 	struct shared_commit *commit;
 };
 
+/* How long a wait may go on before it asks its op. */
+#define OP_TICK_NS INT64_C(100000000)
+
 /* No deadline, cannot be cancelled. */
 extern const struct op op_none;
 

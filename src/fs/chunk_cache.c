@@ -7,9 +7,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/hashmap.h"
 #include "base/mem.h"
 
@@ -64,16 +64,12 @@ static struct entry *entry_of(struct chunk *chunk)
 struct chunk_cache *chunk_cache_new(size_t budget)
 {
 	struct chunk_cache *cache = mem_zalloc(sizeof(*cache));
-	pthread_condattr_t attr;
 
 	cache->budget = budget;
 	pthread_mutex_init(&cache->lock, NULL);
 	hashmap_init(&cache->entries, sizeof(struct chunk_key));
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	for (size_t i = 0; i < WAIT_SLOTS; i++)
-		pthread_cond_init(&cache->wait[i], &attr);
-	pthread_condattr_destroy(&attr);
+		cond_init(&cache->wait[i]);
 	return cache;
 }
 
@@ -222,10 +218,8 @@ static void pin(struct chunk_cache *cache, struct entry *entry)
 /* Wakes up twenty times a second to see whether anybody still wants it. */
 static void wait_a_little(struct chunk_cache *cache, const struct chunk_key *key)
 {
-	int64_t until = clock_monotonic_ns() + 50 * NS_PER_MS;
-	struct timespec time = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
-
-	pthread_cond_timedwait(wait_slot(cache, key), &cache->lock, &time);
+	(void)cond_wait_until(wait_slot(cache, key), &cache->lock,
+			      clock_monotonic_ns() + 50 * NS_PER_MS);
 }
 
 static struct entry *new_entry(struct chunk_cache *cache, const struct chunk_key *key,

@@ -7,9 +7,9 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "fs/internal.h"
@@ -71,11 +71,9 @@ static void *janitor_run(void *arg)
 	pthread_mutex_lock(&fs->lock);
 	while (!fs->closing) {
 		int64_t now = clock_monotonic_ns();
-		int64_t until = now + JANITOR_S * NS_PER_S;
-		struct timespec time = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
 		uint64_t requests;
 
-		pthread_cond_timedwait(&fs->janitor_wake, &fs->lock, &time);
+		(void)cond_wait_until(&fs->janitor_wake, &fs->lock, now + JANITOR_S * NS_PER_S);
 		if (fs->closing)
 			break;
 		pthread_mutex_unlock(&fs->lock);
@@ -114,7 +112,6 @@ enum rc fs_new(struct blob_service *blobs, struct directory_service *directories
 	       struct err *err)
 {
 	struct fs *fs = mem_zalloc(sizeof(*fs));
-	pthread_condattr_t attr;
 
 	(void)err;
 	fill_options(&fs->options, options);
@@ -131,10 +128,7 @@ enum rc fs_new(struct blob_service *blobs, struct directory_service *directories
 	fs->ahead = pool_new("castor-ahead", AHEAD_THREADS, AHEAD_QUEUE);
 	fs->pushers = pool_new("castor-push", AHEAD_THREADS, AHEAD_QUEUE);
 	pthread_mutex_init(&fs->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&fs->janitor_wake, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&fs->janitor_wake);
 	fs->root_mtime_ns = NS_PER_S;
 	fs->janitor = thread_start("castor-janitor", janitor_run, fs);
 	*out = fs;

@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -411,7 +411,7 @@ static void write_touched(struct local_store *store)
 	hashmap_release(&touched);
 }
 
-static void wait_for_work(struct local_writer *w, int64_t now, int64_t touched_ns)
+static void wait_for_work(struct local_writer *w, int64_t touched_ns)
 {
 	int64_t until = INT64_MAX;
 
@@ -419,14 +419,7 @@ static void wait_for_work(struct local_writer *w, int64_t now, int64_t touched_n
 		until = w->open->opened_ns + GROUP_AGE_S * NS_PER_S;
 	if (touched_ns && touched_ns + TOUCH_AGE_S * NS_PER_S < until)
 		until = touched_ns + TOUCH_AGE_S * NS_PER_S;
-	if (until <= now)
-		return;
-	if (until == INT64_MAX) {
-		pthread_cond_wait(&w->work, &w->lock);
-		return;
-	}
-	struct timespec at = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
-	pthread_cond_timedwait(&w->work, &w->lock, &at);
+	(void)cond_wait_until(&w->work, &w->lock, until);
 }
 
 static void *sync_thread(void *arg)
@@ -451,7 +444,7 @@ static void *sync_thread(void *arg)
 		} else if (w->stopping) {
 			break;
 		} else {
-			wait_for_work(w, now, touched_ns);
+			wait_for_work(w, touched_ns);
 		}
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -478,15 +471,10 @@ void local_writer_wake(struct local_store *store)
 
 void local_writer_init(struct local_writer *w)
 {
-	pthread_condattr_t attr;
-
 	memset(w, 0, sizeof(*w));
 	pthread_mutex_init(&w->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&w->work, &attr);
-	pthread_cond_init(&w->group_done, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&w->work);
+	cond_init(&w->group_done);
 }
 
 void local_writer_stop(struct local_store *store)
@@ -697,15 +685,12 @@ enum rc local_wait(struct local_store *store, const struct op *op, struct local_
 		}
 		if (w->done >= hold->to)
 			break;
-		rc = op_check(op, err);
 		if (rc != RC_OK)
 			break;
 		if (w->wanted < hold->to)
 			w->wanted = hold->to;
 		wake(store);
-		int64_t until = clock_monotonic_ns() + 100 * NS_PER_MS;
-		struct timespec at = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
-		pthread_cond_timedwait(&w->group_done, &w->lock, &at);
+		rc = cond_wait_op(&w->group_done, &w->lock, op, err);
 	}
 	pthread_mutex_unlock(&w->lock);
 	*hold = (struct local_hold){ .from = 0 };

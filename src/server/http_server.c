@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/machine.h"
 #include "base/mem.h"
@@ -544,7 +545,6 @@ enum rc http_server_new(const struct http_limits *limits, const struct http_hand
 			struct http_server **out, struct err *err)
 {
 	struct http_server *server = mem_zalloc(sizeof(*server));
-	pthread_condattr_t monotonic;
 
 	*out = NULL;
 	server->handlers = *handlers;
@@ -552,10 +552,7 @@ enum rc http_server_new(const struct http_limits *limits, const struct http_hand
 	if (server->limits.threads == 0)
 		server->limits.threads = machine_cpus();
 	pthread_mutex_init(&server->lock, NULL);
-	pthread_condattr_init(&monotonic);
-	pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-	pthread_cond_init(&server->idle, &monotonic);
-	pthread_condattr_destroy(&monotonic);
+	cond_init(&server->idle);
 	server->peers = http_peers_new(&server->limits, http_hang_up);
 	server->requests = client_shares_new(2 * server->limits.connections,
 					     server->limits.client_connections);
@@ -689,10 +686,7 @@ void http_server_drain(struct http_server *server)
 /* Waits until no exchange is under way, up to that moment; true: none is. Called under the lock. */
 static bool wait_idle(struct http_server *server, int64_t until)
 {
-	struct timespec time = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
-
-	while (server->exchanges &&
-	       pthread_cond_timedwait(&server->idle, &server->lock, &time) == 0)
+	while (server->exchanges && cond_wait_until(&server->idle, &server->lock, until))
 		;
 	return !server->exchanges;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/mem.h"
 #include "base/pool.h"
 
@@ -40,12 +41,9 @@ static struct put_commit *take(struct put_group *group)
 	while (!group->first && !group->ending)
 		pthread_cond_wait(&group->changed, &group->lock);
 	while (group->first && !ready(group)) {
-		int64_t until = group->since_ns + PATIENCE_MS * NS_PER_MS;
-		struct timespec at = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
-
-		if (clock_monotonic_ns() >= until)
+		if (!cond_wait_until(&group->changed, &group->lock,
+				     group->since_ns + PATIENCE_MS * NS_PER_MS))
 			break;
-		pthread_cond_timedwait(&group->changed, &group->lock, &at);
 	}
 	taken = group->first;
 	group->first = NULL;
@@ -81,14 +79,10 @@ static void *commit_all(void *arg)
 struct put_group *put_group_new(void)
 {
 	struct put_group *group = mem_zalloc(sizeof(*group));
-	pthread_condattr_t attr;
 
 	group->last = &group->first;
 	pthread_mutex_init(&group->lock, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&group->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&group->changed);
 	group->thread = thread_start("rpc-commit", commit_all, group);
 	return group;
 }

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/log.h"
@@ -194,7 +195,7 @@ enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
 	server->calls.computing = pool_new("rpc-compute", 2 * machine_cpus(), server->calls.limit);
 	server->stop_pipe[0] = server->stop_pipe[1] = -1;
 	pthread_mutex_init(&server->lock, NULL);
-	pthread_cond_init(&server->changed, NULL);
+	cond_init(&server->changed);
 	*out = server;
 	return RC_OK;
 }
@@ -381,13 +382,8 @@ static bool wait_drained(struct rpc_server *server, int64_t until_ns)
 	bool drained;
 
 	pthread_mutex_lock(&server->lock);
-	while (!server->drained && (until_ns == 0 || clock_monotonic_ns() < until_ns)) {
-		struct timespec slice;
-
-		clock_gettime(CLOCK_REALTIME, &slice);
-		slice.tv_sec += 1;
-		pthread_cond_timedwait(&server->changed, &server->lock, &slice);
-	}
+	while (!server->drained && cond_wait_until(&server->changed, &server->lock, until_ns))
+		;
 	drained = server->drained;
 	pthread_mutex_unlock(&server->lock);
 	return drained;
@@ -411,7 +407,7 @@ void rpc_server_stop(struct rpc_server *server, int64_t grace_ns)
 		log_info("stopping: %u calls were still in flight",
 			 atomic_load(&server->calls.count));
 		grpc_server_cancel_all_calls(server->server);
-		wait_drained(server, 0);
+		wait_drained(server, INT64_MAX);
 	}
 	/* Handlers that are still running see their cancel flag; their batches, and those of
 	 * suspended calls, need the queue alive. */

@@ -11,6 +11,7 @@
 #include <openssl/evp.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/decompress.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -352,16 +353,8 @@ static enum rc take_turn(struct nix_cache *cache, const struct op *op, struct er
 	enum rc rc = RC_OK;
 
 	pthread_mutex_lock(&cache->lock);
-	while (rc == RC_OK && cache->fetching == NIX_FETCHES_MAX) {
-		struct timespec until;
-
-		clock_gettime(CLOCK_MONOTONIC, &until);
-		until.tv_nsec += 100 * NS_PER_MS;
-		until.tv_sec += until.tv_nsec / NS_PER_S;
-		until.tv_nsec %= NS_PER_S;
-		pthread_cond_timedwait(&cache->cond, &cache->lock, &until);
-		rc = op_check(op, err);
-	}
+	while (rc == RC_OK && cache->fetching == NIX_FETCHES_MAX)
+		rc = cond_wait_op(&cache->cond, &cache->lock, op, err);
 	cache->fetching += rc == RC_OK;
 	pthread_mutex_unlock(&cache->lock);
 	return rc;

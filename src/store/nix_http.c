@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/hashmap.h"
 #include "base/log.h"
 #include "base/lru.h"
@@ -27,7 +28,6 @@ enum {
 	MISSES_MAX = 65536,
 	KNOWN_BYTES = 64 << 20,
 	BAD_BYTES = 1 << 20,
-	WAIT_MS = 100,
 };
 
 const struct nix_http_options nix_http_options_default = {
@@ -267,17 +267,6 @@ static struct fetch *join_fetch(struct nix_http *self, const uint8_t *hash, bool
 	return fetch;
 }
 
-static void wait_a_little(struct nix_http *self)
-{
-	struct timespec until;
-
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_nsec += WAIT_MS * NS_PER_MS;
-	until.tv_sec += until.tv_nsec / NS_PER_S;
-	until.tv_nsec %= NS_PER_S;
-	pthread_cond_timedwait(&self->done, &self->lock, &until);
-}
-
 static enum rc wait_for(struct fetch *fetch, const struct op *op, struct path_info *out,
 			struct err *err)
 {
@@ -286,11 +275,8 @@ static enum rc wait_for(struct fetch *fetch, const struct op *op, struct path_in
 	enum rc rc = RC_OK;
 
 	pthread_mutex_lock(&self->lock);
-	while (!fetch->done && rc == RC_OK) {
-		wait_a_little(self);
-		if (!fetch->done)
-			rc = op_check(op, err);
-	}
+	while (!fetch->done && rc == RC_OK)
+		rc = cond_wait_op(&self->done, &self->lock, op, err);
 	if (rc == RC_OK) {
 		rc = fetch->rc;
 		if (rc == RC_OK)
@@ -454,16 +440,6 @@ static void take_services(const struct services *near, const struct services *fa
 	}
 }
 
-static void init_cond(pthread_cond_t *cond)
-{
-	pthread_condattr_t attributes;
-
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(cond, &attributes);
-	pthread_condattr_destroy(&attributes);
-}
-
 enum rc path_info_nix_http_new(const struct url *url, const struct nix_http_options *options,
 			       const struct services *near, const struct services *far,
 			       struct path_info_service **out, struct err *err)
@@ -488,8 +464,8 @@ enum rc path_info_nix_http_new(const struct url *url, const struct nix_http_opti
 	hashmap_init(&self->misses[1], STORE_PATH_HASH_SIZE);
 	pthread_mutex_init(&self->lock, NULL);
 	pthread_mutex_init(&self->cache.lock, NULL);
-	init_cond(&self->done);
-	init_cond(&self->cache.cond);
+	cond_init(&self->done);
+	cond_init(&self->cache.cond);
 	take_services(near, far, &self->cache);
 	rc = take_keys(url, &self->cache, err);
 	if (rc == RC_OK)

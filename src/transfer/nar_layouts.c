@@ -8,9 +8,9 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/hashmap.h"
 #include "base/log.h"
 #include "base/lru.h"
@@ -40,16 +40,12 @@ static const struct lru_ops layout_lru = { .ref = layout_ref, .unref = layout_un
 struct nar_layouts *nar_layouts_new(const struct services *services, size_t budget)
 {
 	struct nar_layouts *layouts = mem_zalloc(sizeof(*layouts));
-	pthread_condattr_t attributes;
 
 	layouts->services = services;
 	layouts->lru = lru_new(sizeof(struct digest), budget, &layout_lru);
 	hashmap_init(&layouts->busy, sizeof(struct digest));
 	pthread_mutex_init(&layouts->lock, NULL);
-	pthread_condattr_init(&attributes);
-	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-	pthread_cond_init(&layouts->done, &attributes);
-	pthread_condattr_destroy(&attributes);
+	cond_init(&layouts->done);
 	return layouts;
 }
 
@@ -84,12 +80,8 @@ static bool begin(struct nar_layouts *layouts, const struct op *op, const struct
 
 	pthread_mutex_lock(&layouts->lock);
 	while (hashmap_get(&layouts->busy, key)) {
-		int64_t until = clock_monotonic_ns() + 100 * NS_PER_MS;
-		struct timespec time = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
-
 		mine = false;
-		pthread_cond_timedwait(&layouts->done, &layouts->lock, &time);
-		if (op_check(op, NULL) != RC_OK)
+		if (cond_wait_op(&layouts->done, &layouts->lock, op, NULL) != RC_OK)
 			break;
 	}
 	if (mine)

@@ -14,13 +14,13 @@
 #include <openssl/evp.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/machine.h"
 #include "base/mem.h"
 #include "base/pool.h"
 
 /* Reading waits for disks: more threads than processors. */
 enum { LOAD_THREADS = 16 };
-#define TICK_NS (100 * NS_PER_MS)
 
 /* ---- Blocks ---- */
 
@@ -392,15 +392,6 @@ static void *fill_main(void *arg)
 
 /* ---- Collecting ---- */
 
-static void wait_tick(struct tree_pipe *pipe)
-{
-	int64_t until = clock_monotonic_ns() + TICK_NS;
-	struct timespec at = { .tv_sec = (time_t)(until / NS_PER_S),
-			       .tv_nsec = (long)(until % NS_PER_S) };
-
-	pthread_cond_timedwait(&pipe->collect_cond, &pipe->lock, &at);
-}
-
 enum rc tree_pipe_collect(struct tree_pipe *pipe, struct tree_block **out, bool *tick,
 			  struct err *err)
 {
@@ -424,7 +415,8 @@ enum rc tree_pipe_collect(struct tree_pipe *pipe, struct tree_block **out, bool 
 			}
 		}
 		if (i == 0)
-			wait_tick(pipe);
+			(void)cond_wait_until(&pipe->collect_cond, &pipe->lock,
+					      clock_monotonic_ns() + OP_TICK_NS);
 		else
 			*tick = true;
 	}
@@ -461,7 +453,6 @@ void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_bat
 		    struct tree_source source, unsigned threads, size_t memory)
 {
 	struct rlimit limit;
-	pthread_condattr_t attr;
 	size_t blocks;
 
 	memset(pipe, 0, sizeof(*pipe));
@@ -487,10 +478,7 @@ void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_bat
 	pthread_cond_init(&pipe->load_cond, NULL);
 	pthread_cond_init(&pipe->hash_cond, NULL);
 	pthread_cond_init(&pipe->encode_cond, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&pipe->collect_cond, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&pipe->collect_cond);
 }
 
 void tree_pipe_start(struct tree_pipe *pipe)

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/pool.h"
@@ -304,8 +305,7 @@ static void watch_sleep(struct dev_fuse *dev, bool quiet)
 		atomic_store(&dev->watch_asleep, false);
 	}
 	int64_t until = clock_monotonic_ns() + WATCH_PERIOD_MS * NS_PER_MS;
-	struct timespec when = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
-	while (!dev->quit && pthread_cond_timedwait(&dev->changed, &dev->lock, &when) != ETIMEDOUT)
+	while (!dev->quit && cond_wait_until(&dev->changed, &dev->lock, until))
 		;
 }
 
@@ -369,11 +369,7 @@ enum rc dev_fuse_new(struct connection *connection, struct dev_fuse **out, struc
 	dev->connection = connection;
 	dev->buffer_size = FUSE_MIN_READ_BUFFER;
 	pthread_mutex_init(&dev->lock, NULL);
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&dev->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&dev->changed);
 
 	enum rc rc = handshake(dev, err);
 	if (rc != RC_OK) {

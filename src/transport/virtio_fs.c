@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "fs/fuse_wire.h"
@@ -434,11 +435,9 @@ static void interrupt_all(struct queue *queue)
 static bool wait_for_requests(struct queue *queue, int64_t milliseconds)
 {
 	int64_t until = clock_monotonic_ns() + milliseconds * NS_PER_MS;
-	struct timespec when = { .tv_sec = until / NS_PER_S, .tv_nsec = until % NS_PER_S };
-	int waited = 0;
 	pthread_mutex_lock(&queue->lock);
-	while (queue->left_behind > 0 && waited != ETIMEDOUT)
-		waited = pthread_cond_timedwait(&queue->changed, &queue->lock, &when);
+	while (queue->left_behind > 0 && cond_wait_until(&queue->changed, &queue->lock, until))
+		;
 	bool none = queue->left_behind <= 0;
 	pthread_mutex_unlock(&queue->lock);
 	return none;
@@ -478,11 +477,7 @@ static void queue_init(struct queue *queue, struct virtio_fs *device, unsigned i
 	queue->index = index;
 	queue->call = queue->error = -1;
 	pthread_mutex_init(&queue->lock, NULL);
-	pthread_condattr_t attr;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&queue->changed, &attr);
-	pthread_condattr_destroy(&attr);
+	cond_init(&queue->changed);
 }
 
 struct virtio_fs *virtio_fs_new(struct fs *fs, struct pool *pool)
