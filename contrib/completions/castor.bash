@@ -54,7 +54,7 @@ _castor() {
 	elif [ "$COMP_CWORD" -gt "$words" ]; then
 		compopt -o filenames
 		mapfile -t COMPREPLY < <(compgen -f -- "$current")
-		if [[ $command =~ ^(ls|cat|info|export|nar\ dump|tar\ dump)$ ]]; then
+		if [[ $command =~ ^(ls|cat|info|export|nar\ dump|nar\ export|tar\ dump)$ ]]; then
 			mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W \
 				"$(castor list 2>/dev/null)" -- "$current")
 		fi

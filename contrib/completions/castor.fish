@@ -40,7 +40,7 @@ function __castor_options
 end
 
 function __castor_takes_store_path
-    string match -qr '^(ls|cat|info|export|nar dump|tar dump)$' -- (__castor_command)
+    string match -qr '^(ls|cat|info|export|nar dump|nar export|tar dump)$' -- (__castor_command)
 end
 
 complete -c castor -n 'test (count (commandline -opc)) -eq 1' -f -a '(__castor_first_words)'

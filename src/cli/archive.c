@@ -39,10 +39,19 @@ static char *name_of_file(const char *path, const char *const *suffixes)
 	return mem_strndup(name);
 }
 
-static enum rc open_file(const char *path, int *fd, struct err *err)
+static bool is_standard_input(int argc, char **argv)
 {
+	return argc == 0 || strcmp(argv[0], "-") == 0;
+}
+
+enum rc archive_open_file(int argc, char **argv, int *fd, struct err *err)
+{
+	const char *path = argc > 0 ? argv[0] : "-";
 	struct stat st;
 
+	*fd = STDIN_FILENO;
+	if (is_standard_input(argc, argv))
+		return RC_OK;
 	*fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (*fd < 0)
 		return err_errno(err, errno, "cannot open %s", path);
@@ -58,21 +67,18 @@ static enum rc open_file(const char *path, int *fd, struct err *err)
 enum rc archive_open(const struct archive_args *args, int argc, char **argv,
 		     const char *const *suffixes, int *fd, char **name, struct err *err)
 {
-	bool standard_input = argc == 0 || strcmp(argv[0], "-") == 0;
 	enum rc rc;
 
 	*fd = -1;
 	*name = NULL;
-	if (standard_input && !args->name)
+	if (is_standard_input(argc, argv) && !args->name)
 		return err_set(err, RC_INVALID,
 			       "what comes from standard input needs a name: --name NAME");
 	/* A bad name is told before an hour's worth of archive was read. */
 	*name = args->name ? mem_strdup(args->name) : name_of_file(argv[0], suffixes);
 	rc = store_path_check_name(view_of_string(*name), err);
-	if (rc == RC_OK && standard_input)
-		*fd = STDIN_FILENO;
-	else if (rc == RC_OK)
-		rc = open_file(argv[0], fd, err);
+	if (rc == RC_OK)
+		rc = archive_open_file(argc, argv, fd, err);
 	if (rc != RC_OK)
 		mem_cleanup(name);
 	if (rc != RC_OK)

@@ -10,10 +10,11 @@ struct archive_args {
 };
 extern const struct cli_option archive_options[];
 
-/* The descriptor of FILE or of standard input, and the name that the store path gets: --name, or
- * the file's without any of the suffixes (a NULL-terminated list, longest first). A directory is
- * RC_INVALID, and the sentence says what takes directories. *fd is to be
- * closed unless it is standard input; *name is owned. */
+/* The descriptor of FILE or of standard input. A directory is RC_INVALID, and the sentence says what takes
+ * directories. *fd is to be closed by archive_close. */
+enum rc archive_open_file(int argc, char **argv, int *fd, struct err *err) MUST_USE;
+/* The same, and the name that the store path gets: --name, or
+ * the file's without any of the suffixes (a NULL-terminated list, longest first). *name is owned. */
 enum rc archive_open(const struct archive_args *args, int argc, char **argv,
 		     const char *const *suffixes, int *fd, char **name, struct err *err) MUST_USE;
 void archive_close(int fd);

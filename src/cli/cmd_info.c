@@ -3,17 +3,6 @@
 #include "cli/find.h"
 #include "cli/show.h"
 
-/* Without their names. A path below a store path is never the same as the whole. */
-static bool same_content(const struct node *a, const struct node *b)
-{
-	struct buf bytes_a CLEANUP(buf_release) = BUF_INIT;
-	struct buf bytes_b CLEANUP(buf_release) = BUF_INIT;
-
-	node_encode(a, false, &bytes_a);
-	node_encode(b, false, &bytes_b);
-	return view_equal(buf_view(&bytes_a), buf_view(&bytes_b));
-}
-
 static enum rc run(struct cli *cli, const void *options, int argc, char **argv, struct err *err)
 {
 	struct path_info info AUTO_PATH_INFO = { .nar_size = 0 };
@@ -31,7 +20,7 @@ static enum rc run(struct cli *cli, const void *options, int argc, char **argv, 
 	if (rc != RC_OK)
 		return rc;
 	/* Of something below a store path, what is known is its node. */
-	has_info = info.path.name[0] != '\0' && same_content(&info.node, &node);
+	has_info = find_is_store_path(&info, &node);
 	if (!cli->json) {
 		if (has_info)
 			show_path_info(cli, &info, &text);

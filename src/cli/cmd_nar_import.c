@@ -1,4 +1,4 @@
-/* castor nar import: a NAR into the store. */
+/* castor nar import: a NAR, or a closure of them, into the store. */
 #include <errno.h>
 #include <unistd.h>
 
@@ -6,7 +6,9 @@
 #include "base/mem.h"
 #include "cli/archive.h"
 #include "cli/cli.h"
+#include "cli/show.h"
 #include "transfer/nar.h"
+#include "transfer/nar_closure.h"
 
 struct source {
 	struct cli *cli;
@@ -34,7 +36,29 @@ static enum rc read_source(void *context, void *out, size_t len, size_t *got, st
 	}
 }
 
-static enum rc run(struct cli *cli, const void *options, int argc, char **argv, struct err *err)
+static struct decompress_stream *open_stream(struct source *source, int argc, char **argv)
+{
+	return decompress_stream_new(read_source, source,
+				     argc > 0 ? view_of_string(argv[0]) : view_of(NULL, 0));
+}
+
+struct nar_import_args {
+	struct archive_args archive;
+	bool closure;
+};
+
+static const struct cli_option options[] = {
+	{ .name = "closure",
+	  .kind = CLI_FLAG,
+	  .help = "read what \"nix-store --export\" and \"castor nar export\" write",
+	  .offset = offsetof(struct nar_import_args, closure) },
+	{ .name = NULL },
+};
+
+/* ---- One NAR ---- */
+
+static enum rc import_one(struct cli *cli, const struct archive_args *args, int argc, char **argv,
+			  struct err *err)
 {
 	static const char *const suffixes[] = {
 		".nar.lzma", ".nar.bz2", ".nar.lz4", ".nar.zst", ".nar.br",
@@ -47,11 +71,10 @@ static enum rc run(struct cli *cli, const void *options, int argc, char **argv, 
 	char *name AUTO_FREE = NULL;
 	enum rc rc;
 
-	rc = archive_open(options, argc, argv, suffixes, &source.fd, &name, err);
+	rc = archive_open(args, argc, argv, suffixes, &source.fd, &name, err);
 	if (rc != RC_OK)
 		return rc;
-	stream = decompress_stream_new(read_source, &source,
-				       argc > 0 ? view_of_string(argv[0]) : view_of(NULL, 0));
+	stream = open_stream(&source, argc, argv);
 	rc = cli_open_store(cli, err);
 	if (rc == RC_OK)
 		rc = nar_import(&cli->services, &cli->op, decompress_stream_read, stream, &root,
@@ -63,15 +86,83 @@ static enum rc run(struct cli *cli, const void *options, int argc, char **argv, 
 	return archive_publish(cli, &root, &facts, name, err);
 }
 
+/* ---- Many ---- */
+
+struct told {
+	struct cli *cli;
+	struct buf text;
+	struct json json;
+};
+
+static enum rc tell(void *context, const struct path_info *info, bool there, struct err *err)
+{
+	struct told *told = context;
+
+	if (!told->cli->json) {
+		show_store_path(&info->path, &told->text);
+	} else {
+		if (told->json.comma)
+			buf_append_byte(&told->text, '\n');
+		json_begin_object(&told->json);
+		show_path_info_members(&told->json, info);
+		json_key(&told->json, "there");
+		json_bool(&told->json, there);
+		json_end_object(&told->json);
+	}
+	return cli_write_buf(told->cli, &told->text, err);
+}
+
+static enum rc import_closure(struct cli *cli, int argc, char **argv, struct err *err)
+{
+	struct told told = { .cli = cli, .text = BUF_INIT };
+	struct source source = { .cli = cli };
+	struct decompress_stream *stream;
+	enum rc rc = archive_open_file(argc, argv, &source.fd, err);
+
+	if (rc != RC_OK)
+		return rc;
+	told.json.out = &told.text;
+	if (cli->json)
+		json_begin_array(&told.json);
+	stream = open_stream(&source, argc, argv);
+	rc = cli_open_store(cli, err);
+	if (rc == RC_OK)
+		rc = nar_closure_import(&cli->services, &cli->op, decompress_stream_read, stream,
+					tell, &told, err);
+	decompress_stream_free(stream);
+	archive_close(source.fd);
+	if (rc == RC_OK && cli->json) {
+		json_end_array(&told.json);
+		buf_append_byte(&told.text, '\n');
+		rc = cli_write_buf(cli, &told.text, err);
+	}
+	buf_release(&told.text);
+	return rc;
+}
+
+static enum rc run(struct cli *cli, const void *args_, int argc, char **argv, struct err *err)
+{
+	const struct nar_import_args *args = args_;
+
+	if (!args->closure)
+		return import_one(cli, &args->archive, argc, argv, err);
+	if (args->archive.name)
+		return err_set(err, RC_INVALID,
+			       "--name is for one NAR: the paths of a closure have their names");
+	return import_closure(cli, argc, argv, err);
+}
+
 const struct command command_nar_import = {
 	.name = "nar import",
 	.arguments = "[FILE|-]",
-	.summary = "store what is in a NAR, print its store path",
-	.details = "The NAR may be compressed by xz, zstd, bzip2, gzip, lzma, lzip or lz4, or by "
+	.summary = "store what is in a NAR, or in a closure of them, print the store paths",
+	.details = "It may be compressed by xz, zstd, bzip2, gzip, lzma, lzip or lz4, or by "
 		   "brotli where FILE ends in .br.",
 	.shared = CLI_STORE | CLI_JSON,
 	.most = 1,
-	.options = archive_options,
-	.options_size = sizeof(struct archive_args),
+	.options = options,
+	.options_size = sizeof(struct nar_import_args),
+	.group = archive_options,
+	.group_offset = offsetof(struct nar_import_args, archive),
 	.run = run,
 };

@@ -36,3 +36,19 @@ enum rc find_node_or_blob(struct cli *cli, const char *text, struct node *node,
 		*info = (struct path_info){ .nar_size = 0 };
 	return RC_OK;
 }
+
+/* Without their names. */
+static bool same_content(const struct node *a, const struct node *b)
+{
+	struct buf bytes_a CLEANUP(buf_release) = BUF_INIT;
+	struct buf bytes_b CLEANUP(buf_release) = BUF_INIT;
+
+	node_encode(a, false, &bytes_a);
+	node_encode(b, false, &bytes_b);
+	return view_equal(buf_view(&bytes_a), buf_view(&bytes_b));
+}
+
+bool find_is_store_path(const struct path_info *info, const struct node *node)
+{
+	return info->path.name[0] != '\0' && same_content(&info->node, node);
+}

@@ -29,6 +29,11 @@ enum rc nar_import(const struct services *services, const struct op *op, nar_sou
 		   void *context, struct node *root, struct nar_facts *facts,
 		   struct err *err) MUST_USE;
 
+/* The same of a source that goes on behind the NAR: what was read of that is appended to *rest. */
+enum rc nar_import_front(const struct services *services, const struct op *op, nar_source *source,
+			 void *context, struct buf *rest, struct node *root,
+			 struct nar_facts *facts, struct err *err) MUST_USE;
+
 /* From services->nar_facts (may be NULL), else computed by nar_export and remembered. */
 enum rc nar_facts_of(const struct services *services, const struct op *op, const struct node *node,
 		     struct nar_facts *out, struct err *err) MUST_USE;

@@ -24,6 +24,7 @@ struct nar_input {
 	uint8_t *bytes;
 	struct view left; /* of bytes: not yet taken by the reader */
 	struct view data; /* of bytes: contents that the reader gave, not yet used */
+	struct buf *rest; /* takes what was read beyond the end; NULL: nothing may be there */
 };
 
 /* The next event; never NAR_NEED_INPUT. */
@@ -96,12 +97,16 @@ static enum rc fill_file(struct tree_fill *fill, struct nar_input *input,
 	return next_event(input, &end, err); /* NAR_FILE_END */
 }
 
-/* Nothing may follow. */
+/* Nothing may follow, unless the caller takes it. */
 static enum rc check_end(struct nar_input *input, struct err *err)
 {
 	size_t got = input->left.len;
 	enum rc rc = RC_OK;
 
+	if (input->rest) {
+		buf_append_view(input->rest, input->left);
+		return RC_OK;
+	}
 	if (got == 0)
 		rc = input->source(input->context, input->bytes, INPUT_BYTES, &got, err);
 	if (rc == RC_OK && got > 0)
@@ -179,11 +184,19 @@ static enum rc run_pipeline(const struct services *services, const struct op *op
 enum rc nar_import(const struct services *services, const struct op *op, nar_source *source,
 		   void *context, struct node *root, struct nar_facts *facts, struct err *err)
 {
+	return nar_import_front(services, op, source, context, NULL, root, facts, err);
+}
+
+enum rc nar_import_front(const struct services *services, const struct op *op, nar_source *source,
+			 void *context, struct buf *rest, struct node *root,
+			 struct nar_facts *facts, struct err *err)
+{
 	struct tree_build *build = tree_build_new(services->directories);
 	struct nar_input input = { .source = source,
 				   .context = context,
 				   .reader = nar_reader_new(),
-				   .bytes = mem_alloc(INPUT_BYTES) };
+				   .bytes = mem_alloc(INPUT_BYTES),
+				   .rest = rest };
 	enum rc rc;
 
 	*root = (struct node){ 0 };
