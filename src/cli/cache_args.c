@@ -113,7 +113,8 @@ static void set_seconds(int64_t *limit_ns, unsigned wish)
 static enum rc load_limits(const struct cache_args *args, struct http_limits *out, struct err *err)
 {
 	size_t rate = 0;
-	enum rc rc = cli_cache_size(args->least_rate, http_limits_default.rate, 0, &rate, err);
+	enum rc rc = cli_size("http-least-rate", args->least_rate, http_limits_default.rate, 0,
+			      &rate, err);
 
 	*out = http_limits_default;
 	out->rate = rate;
@@ -130,8 +131,8 @@ static enum rc load_upload_limits(const struct cache_args *args, struct nar_uplo
 				  struct err *err)
 {
 	size_t quota = 0;
-	enum rc rc = cli_cache_size(args->upload_quota, nar_upload_limits_default.client_bytes, 0,
-				    &quota, err);
+	enum rc rc = cli_size("upload-quota", args->upload_quota,
+			      nar_upload_limits_default.client_bytes, 0, &quota, err);
 
 	*out = nar_upload_limits_default;
 	out->client_bytes = quota;
@@ -151,8 +152,8 @@ enum rc cache_args_load(const struct cache_args *args, struct upload_policy *pol
 	if (rc == RC_OK)
 		rc = parse_compression(args->compression, &cache->plain, err);
 	if (rc == RC_OK)
-		rc = cli_cache_size(args->cache_size, default_cache_size(), 0, &cache->decoded,
-				    err);
+		rc = cli_size("cache-size", args->cache_size, default_cache_size(), 0,
+			      &cache->decoded, err);
 	if (rc == RC_OK)
 		rc = load_limits(args, &out->limits, err);
 	if (rc == RC_OK)

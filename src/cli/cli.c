@@ -52,16 +52,16 @@ void cli_append_name(const struct cli *cli, struct view name, struct buf *out)
 		buf_append_view(out, name);
 }
 
-enum rc cli_cache_size(const char *text, size_t fallback, size_t least, size_t *out,
-		       struct err *err)
+enum rc cli_size(const char *option, const char *text, size_t fallback, size_t least, size_t *out,
+		 struct err *err)
 {
-	uint64_t size = fallback;
+	uint64_t size = least;
 	enum rc rc = text ? text_parse_size(text, &size, err) : RC_OK;
 
+	*out = text ? (size_t)size : fallback;
 	if (rc == RC_OK && (size < least || size > SIZE_MAX / 2))
-		rc = err_set(err, RC_INVALID, "'%s' is no size of a cache", text);
-	*out = (size_t)size;
-	return rc == RC_OK ? RC_OK : err_context(err, rc, "--cache-size");
+		rc = err_set(err, RC_INVALID, "at least %zu bytes, not '%s'", least, text);
+	return rc == RC_OK ? RC_OK : err_context(err, rc, "--%s", option);
 }
 
 enum rc cli_name_damage(enum rc rc, const char *path, struct err *err)

@@ -97,9 +97,9 @@ enum rc cli_write_buf(struct cli *cli, struct buf *buf, struct err *err) MUST_US
 enum rc cli_flush(struct cli *cli, struct err *err) MUST_USE;
 /* Appends a name from a store: escaped if standard output is a terminal, else as it is. */
 void cli_append_name(const struct cli *cli, struct view name, struct buf *out);
-/* What --cache-size says, at least so many bytes; the fallback where it is not given (text NULL). */
-enum rc cli_cache_size(const char *text, size_t fallback, size_t least, size_t *out,
-		       struct err *err) MUST_USE;
+/* What the option --OPTION says, at least so many bytes; the fallback where it is not given (text NULL). */
+enum rc cli_size(const char *option, const char *text, size_t fallback, size_t least, size_t *out,
+		 struct err *err) MUST_USE;
 /* Damage is told with what the person named, whatever it was that was read of it. Returns rc. */
 enum rc cli_name_damage(enum rc rc, const char *path, struct err *err);
 /* "castor: <sentence>" on standard error now, for a command that goes on after a failure. */

@@ -16,6 +16,8 @@ struct options {
 	struct cli_list listen;
 	const char *tls_cert, *tls_key, *tls_client_ca;
 	bool allow_incomplete, no_list;
+	struct rpc_limits limits;
+	const char *message, *memory;
 #ifdef CASTOR_WITH_HTTP
 	struct cli_list http;
 	struct cache_args cache;
@@ -39,6 +41,35 @@ static const struct cli_option option_table[] = {
 	  offsetof(struct options, allow_incomplete), NULL },
 	{ "no-list", 0, CLI_FLAG, NULL, "refuse to list the store's paths",
 	  offsetof(struct options, no_list), NULL },
+	{ "grpc-calls", 0, CLI_UNSIGNED, "N",
+	  "how many calls are under way at once (default: 16384)",
+	  offsetof(struct options, limits.calls), NULL },
+	{ "grpc-client-calls", 0, CLI_UNSIGNED, "N",
+	  "how many of them one client may have: an IPv4 address, or a /64 of IPv6 (default: a "
+	  "quarter)",
+	  offsetof(struct options, limits.client_calls), NULL },
+	{ "grpc-connections", 0, CLI_UNSIGNED, "N",
+	  "how many connections are open at once (default: 4096)",
+	  offsetof(struct options, limits.connections), NULL },
+	{ "grpc-client-connections", 0, CLI_UNSIGNED, "N",
+	  "how many of them one client may have (default: a quarter)",
+	  offsetof(struct options, limits.client_connections), NULL },
+	{ "grpc-message", 0, CLI_STRING, "SIZE",
+	  "how large a message may be that comes in (default: 16M)",
+	  offsetof(struct options, message), NULL },
+	{ "grpc-memory", 0, CLI_STRING, "SIZE",
+	  "how much memory what comes in may take, of all clients (default: 256M)",
+	  offsetof(struct options, memory), NULL },
+	{ "grpc-first-timeout", 0, CLI_UNSIGNED, "SECONDS",
+	  "how long the first message of a call may take to come (default: 30)",
+	  offsetof(struct options, limits.first_message_s), NULL },
+	{ "grpc-idle-timeout", 0, CLI_UNSIGNED, "SECONDS",
+	  "how long a call waits for its client, and a second more for each KiB that passes "
+	  "(default: 300)",
+	  offsetof(struct options, limits.idle_s), NULL },
+	{ "grpc-keepalive", 0, CLI_UNSIGNED, "SECONDS",
+	  "after how long a silent client is asked whether it is still there (default: 60)",
+	  offsetof(struct options, limits.keepalive_s), NULL },
 #ifdef CASTOR_WITH_HTTP
 	{ "http", 0, CLI_LIST, "ADDRESS",
 	  "serve the store as a Nix binary cache too, there, as castor serve does, with its "
@@ -133,30 +164,6 @@ static enum rc listen_fd(void *server, int fd, struct err *err)
 	return rpc_server_listen_fd(server, fd, err);
 }
 
-static enum rc rpc_start(void *server, struct err *err)
-{
-	(void)err;
-	rpc_server_start(server);
-	return RC_OK;
-}
-
-/* Its stop closes its doors. */
-static void rpc_drain(void *server)
-{
-	(void)server;
-}
-
-static void rpc_stop(void *server, int64_t until_ns)
-{
-	int64_t left_ns = until_ns - clock_monotonic_ns();
-
-	rpc_server_stop(server, left_ns > 0 ? left_ns : 0);
-}
-
-static const struct server_ops rpc_ops = { .start = rpc_start,
-					   .drain = rpc_drain,
-					   .stop = rpc_stop };
-
 static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rpc *context,
 		     struct http *http, const struct options *options, struct err *err)
 {
@@ -173,9 +180,22 @@ static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rp
 	rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
 	if (rc != RC_OK)
 		return rc;
-	servers[count++] = (struct server){ &rpc_ops, server };
+	servers[count++] = (struct server){ &rpc_server_ops, server };
 	rc = http_open(cli, options, http, servers, &count, err);
 	return rc == RC_OK ? serve_until_signal(cli, servers, count, err) : rc;
+}
+
+static enum rc load_limits(const struct options *options, struct rpc_limits *out, struct err *err)
+{
+	enum rc rc;
+
+	*out = options->limits;
+	rc = cli_size("grpc-message", options->message, 0, 1 << 20, &out->message, err);
+	if (rc == RC_OK && out->message > INT32_MAX)
+		return err_set(err, RC_INVALID, "--grpc-message is at most 2G");
+	return rc == RC_OK
+		       ? cli_size("grpc-memory", options->memory, 0, 16 << 20, &out->memory, err)
+		       : rc;
 }
 
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)
@@ -190,6 +210,8 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 	enum rc rc = http_load(options, &http, err);
 
 	(void)argc, (void)argv;
+	if (rc == RC_OK)
+		rc = load_limits(options, &server_options.limits, err);
 	if (rc == RC_OK)
 		rc = cli_open_store(cli, err);
 	if (rc == RC_OK)

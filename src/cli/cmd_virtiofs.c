@@ -123,8 +123,8 @@ static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, 
 	struct vhost_user *vhost;
 	struct roots *roots;
 	struct fs *fs;
-	enum rc rc = cli_cache_size(args->cache_size, DEFAULT_CACHE_SIZE, 1,
-				    &fs_options.chunk_cache, err);
+	enum rc rc = cli_size("cache-size", args->cache_size, DEFAULT_CACHE_SIZE, 1,
+			      &fs_options.chunk_cache, err);
 
 	cli_fill_fs_options(&args->roots, &fs_options);
 	if (rc == RC_OK)

@@ -41,7 +41,7 @@ enum rpc_family rpc_channel_family(const struct rpc_channel *channel);
 enum rc rpc_family_find(struct rpc_channel *channel, const struct op *op, const char *method,
 			struct view message, struct err *err) MUST_USE;
 
-/* ---- Calls in calls: one thread at a time ---- */
+/* ---- Calls in flight: one thread at a time ---- */
 
 struct rpc_calls;
 

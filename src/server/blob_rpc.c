@@ -15,7 +15,6 @@ enum {
 	READ_QUICK_BYTES = 16 << 10,
 	/* An upload's message of this much is only copied: no work for another thread. */
 	PUT_QUICK_BYTES = 64 << 10,
-	LARGE_PUTS_MAX = 512,
 };
 
 static struct blob_service *blobs_of(struct rpc_call *call)
@@ -219,19 +218,19 @@ static enum rc put_open(struct rpc_call *call, struct put_state *state, struct e
 static enum rc put_data(struct rpc_call *call, struct put_state *state, struct view data,
 			struct err *err)
 {
-	struct store_rpc *context = rpc_call_context(call);
+	const struct store_rpc *context = rpc_call_context(call);
 	enum rc rc = put_open(call, state, err);
 
 	if (rc != RC_OK)
 		return rc;
 	state->received += data.len;
 	if (!state->large && state->received > PUT_QUICK_BYTES) {
-		if (atomic_fetch_add(&context->large_puts, 1) >= LARGE_PUTS_MAX) {
-			atomic_fetch_sub(&context->large_puts, 1);
-			return err_set(err, RC_NO_MEMORY,
-				       "the server takes in %d large blobs already",
-				       LARGE_PUTS_MAX);
-		}
+		if (client_shares_take(context->large_puts, rpc_call_client(call)) !=
+		    CLIENT_SHARE_TAKEN)
+			return err_set(
+				err, RC_NO_MEMORY,
+				"the server takes in as many large blobs already as it may, or "
+				"as it may of one client");
 		state->large = true;
 	}
 	return blob_writer_write(state->writer, rpc_call_op(call), data, err);
@@ -314,11 +313,11 @@ static enum rc put_more(struct rpc_call *call, struct buf *out, enum rpc_next *n
 
 static void put_close(struct rpc_call *call)
 {
-	struct store_rpc *context = rpc_call_context(call);
+	const struct store_rpc *context = rpc_call_context(call);
 	struct put_state *state = rpc_call_state(call);
 
 	if (state->large)
-		atomic_fetch_sub(&context->large_puts, 1);
+		client_shares_give(context->large_puts, rpc_call_client(call));
 	if (state->entered)
 		put_group_leave(context->puts);
 	blob_writer_free(state->writer);
@@ -327,13 +326,13 @@ static void put_close(struct rpc_call *call)
 
 /* clang-format off */
 #define METHODS(family) \
-	{ .path = "/" family ".castore.v1.BlobService/Stat", .quick = true, .state_size = sizeof(struct stat_state), \
+	{ .path = "/" family ".castore.v1.BlobService/Stat", .cost.quick = true, .state_size = sizeof(struct stat_state), \
 	  .message = stat_message, .more = stat_more, .close = stat_close }, \
 	{ .path = "/" family ".castore.v1.BlobService/Read", .server_streams = true, .block_replies = true, \
-	  .quick_bytes = PUT_QUICK_BYTES, .quick_more = read_is_small, \
+	  .cost.quick_bytes = PUT_QUICK_BYTES, .cost.quick_more = read_is_small, \
 	  .state_size = sizeof(struct read_state), .message = read_message, .more = read_more, .close = read_close }, \
-	{ .path = "/" family ".castore.v1.BlobService/Put", .client_streams = true, .computes = true, \
-	  .quick_bytes = PUT_QUICK_BYTES, .state_size = sizeof(struct put_state), .message = put_message, .piece = put_piece, .more = put_more, .close = put_close }
+	{ .path = "/" family ".castore.v1.BlobService/Put", .client_streams = true, .cost.computes = true, \
+	  .cost.quick_bytes = PUT_QUICK_BYTES, .state_size = sizeof(struct put_state), .message = put_message, .piece = put_piece, .more = put_more, .close = put_close }
 /* clang-format on */
 
 _Static_assert(READ_MESSAGE_BYTES + MESSAGE_BLOB_CHUNK_HEAD <= RPC_BLOCK_SIZE, "fits");

@@ -122,7 +122,7 @@ static void put_close(struct rpc_call *call)
 #define METHODS(family) \
 	{ .path = "/" family ".castore.v1.DirectoryService/Get", .server_streams = true, \
 	  .state_size = sizeof(struct get_state), .message = get_message, .more = get_more, .close = get_close }, \
-	{ .path = "/" family ".castore.v1.DirectoryService/Put", .client_streams = true, \
+	{ .path = "/" family ".castore.v1.DirectoryService/Put", .client_streams = true, .may_idle = true, \
 	  .state_size = sizeof(struct put_state), .message = put_message, .more = put_more, .close = put_close }
 /* clang-format on */
 

@@ -12,6 +12,7 @@ struct health_state {
 	Grpc__Health__V1__HealthCheckResponse__ServingStatus status;
 	bool watch;
 	bool sent;
+	bool last; /* the server is stopping: nothing comes after this one */
 };
 
 static bool is_ours(const char *service)
@@ -80,22 +81,27 @@ static enum rc health_more(struct rpc_call *call, struct buf *out, enum rpc_next
 	Response response = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
 
 	(void)err;
-	if (state->sent) {
-		/* The status does not change before the server goes away. */
-		*next = state->watch ? RPC_NEXT_HOLD : RPC_NEXT_END;
+	/* The status does not change before the server goes away. */
+	if (state->sent && rpc_call_draining(call) && !state->last) {
+		state->last = true;
+		state->status =
+			GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
+	} else if (state->sent) {
+		*next = state->watch && !state->last ? RPC_NEXT_HOLD : RPC_NEXT_END;
 		return RC_OK;
 	}
 	state->sent = true;
 	response.status = state->status;
 	buf_reserve(out, protobuf_c_message_get_packed_size(&response.base));
 	out->len += protobuf_c_message_pack(&response.base, out->ptr + out->len);
-	*next = RPC_NEXT_MESSAGE;
+	*next = state->last ? RPC_NEXT_LAST : RPC_NEXT_MESSAGE;
 	return RC_OK;
 }
 
 static const struct rpc_method methods[] = {
 	{ .path = "/grpc.health.v1.Health/Check",
-	  .quick = true,
+	  .always = true,
+	  .cost.quick = true,
 	  .state_size = sizeof(struct health_state),
 	  .message = check_message,
 	  .more = health_more },

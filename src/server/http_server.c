@@ -594,8 +594,6 @@ enum rc http_server_listen(struct http_server *server, const char *address, int 
 			   struct err *err)
 {
 	struct listen_socket *listener = &server->listeners[server->listener_count];
-	struct sockaddr_storage bound = { 0 };
-	socklen_t len = sizeof(bound);
 	enum rc rc = room_for_listener(server, err);
 
 	if (rc == RC_OK)
@@ -603,15 +601,8 @@ enum rc http_server_listen(struct http_server *server, const char *address, int 
 	if (rc != RC_OK)
 		return rc;
 	server->listener_count++;
-	if (!port)
-		return RC_OK;
-	*port = 0;
-	if (getsockname(listener->fd, (struct sockaddr *)&bound, &len) == 0) {
-		if (bound.ss_family == AF_INET)
-			*port = ntohs(((struct sockaddr_in *)&bound)->sin_port);
-		else if (bound.ss_family == AF_INET6)
-			*port = ntohs(((struct sockaddr_in6 *)&bound)->sin6_port);
-	}
+	if (port)
+		*port = listen_socket_port(listener);
 	return RC_OK;
 }
 

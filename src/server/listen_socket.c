@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,18 @@ enum rc listen_socket_open(const char *address, struct listen_socket *out, struc
 	return address[0] == '/' || address[0] == '.' || address[0] == '@'
 		       ? open_unix(address, out, err)
 		       : open_tcp(address, out, err);
+}
+
+int listen_socket_port(const struct listen_socket *socket)
+{
+	struct sockaddr_storage bound = { 0 };
+	socklen_t len = sizeof(bound);
+
+	if (getsockname(socket->fd, (struct sockaddr *)&bound, &len) != 0)
+		return 0;
+	if (bound.ss_family == AF_INET)
+		return ntohs(((struct sockaddr_in *)&bound)->sin_port);
+	return bound.ss_family == AF_INET6 ? ntohs(((struct sockaddr_in6 *)&bound)->sin6_port) : 0;
 }
 
 void listen_socket_close(struct listen_socket *socket)

@@ -14,6 +14,8 @@ struct listen_socket {
  * lives there; a dead socket file is replaced. */
 enum rc listen_socket_open(const char *address, struct listen_socket *out,
 			   struct err *err) MUST_USE;
+/* The TCP port that it is bound to; 0: it is a unix socket. */
+int listen_socket_port(const struct listen_socket *socket);
 /* Removes the socket's file. */
 void listen_socket_close(struct listen_socket *socket);
 

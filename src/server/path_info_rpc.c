@@ -168,7 +168,7 @@ static void list_close(struct rpc_call *call)
 
 /* clang-format off */
 #define METHODS(family) \
-	{ .path = "/" family ".store.v1.PathInfoService/Get", .quick = true, .state_size = sizeof(struct info_state), \
+	{ .path = "/" family ".store.v1.PathInfoService/Get", .cost.quick = true, .state_size = sizeof(struct info_state), \
 	  .message = get_message, .more = info_more, .close = info_close }, \
 	{ .path = "/" family ".store.v1.PathInfoService/Put", .state_size = sizeof(struct info_state), \
 	  .message = put_message, .more = info_more, .close = info_close }, \

@@ -8,6 +8,7 @@
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
 #include <grpc/slice.h>
+#include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 #include <stdlib.h>
 
@@ -42,6 +43,32 @@ void rpc_call_ref(struct rpc_call *call)
 	refcount_ref(&call->ref);
 }
 
+static void list(struct rpc_call *call)
+{
+	struct rpc_calls *calls = call->calls;
+
+	pthread_mutex_lock(&calls->lock);
+	call->next = calls->open;
+	call->link = &calls->open;
+	if (call->next)
+		call->next->link = &call->next;
+	calls->open = call;
+	calls->open_count++;
+	pthread_mutex_unlock(&calls->lock);
+}
+
+static void unlist(struct rpc_call *call)
+{
+	struct rpc_calls *calls = call->calls;
+
+	pthread_mutex_lock(&calls->lock);
+	*call->link = call->next;
+	if (call->next)
+		call->next->link = call->link;
+	calls->open_count--;
+	pthread_mutex_unlock(&calls->lock);
+}
+
 void rpc_call_unref(struct rpc_call *call)
 {
 	if (!refcount_unref(&call->ref))
@@ -51,8 +78,10 @@ void rpc_call_unref(struct rpc_call *call)
 		if (call->method->close)
 			call->method->close(call);
 		free(call->state);
-		atomic_fetch_sub(&call->calls->count, 1);
+		unlist(call);
 	}
+	if (call->counted)
+		client_shares_give(call->counted, &call->client);
 	if (call->received)
 		grpc_byte_buffer_destroy(call->received);
 	grpc_metadata_array_destroy(&call->metadata);
@@ -77,6 +106,16 @@ const struct op *rpc_call_op(struct rpc_call *call)
 	return &call->op;
 }
 
+const struct client_key *rpc_call_client(const struct rpc_call *call)
+{
+	return &call->client;
+}
+
+bool rpc_call_draining(const struct rpc_call *call)
+{
+	return atomic_load(&call->calls->draining);
+}
+
 /* Starts a batch whose completion comes to tag. The library refuses one only for our own mistakes.
  */
 static void start(struct rpc_call *call, const grpc_op *ops, size_t count, struct rpc_tag *tag)
@@ -92,6 +131,9 @@ static void start(struct rpc_call *call, const grpc_op *ops, size_t count, struc
 static void receive(struct rpc_call *call)
 {
 	grpc_op op = { .op = GRPC_OP_RECV_MESSAGE };
+
+	if (!call->got_message || !call->method->may_idle)
+		rpc_patience_wait(call);
 
 	op.data.recv_message.recv_message = &call->received;
 	start(call, &op, 1, &call->receive_tag);
@@ -141,6 +183,8 @@ void rpc_call_send_message(struct rpc_call *call, struct buf *message, bool last
 	grpc_byte_buffer *bytes = grpc_raw_byte_buffer_create(&slice, 1);
 	size_t count = add_headers(call, ops, 0);
 
+	call->sending = message->len;
+	rpc_patience_wait(call);
 	if (message->len > 0)
 		*message = (struct buf)BUF_INIT;
 	ops[count] = (grpc_op){ .op = GRPC_OP_SEND_MESSAGE };
@@ -292,8 +336,8 @@ static bool run_more(struct rpc_call *call)
 /* After a message that was worked on in the queue's thread: the replies there too? */
 static bool may_go_on(struct rpc_call *call, bool in_queue)
 {
-	return !in_queue || call->quick ||
-	       (call->method->quick_more && call->method->quick_more(call));
+	return !in_queue || call->cost.quick ||
+	       (call->cost.quick_more && call->cost.quick_more(call));
 }
 
 /* Runs handlers until the call has to wait. Holds a reference of its caller's. in_queue: this is the
@@ -324,9 +368,9 @@ static void run(struct rpc_call *call, bool in_queue)
 
 static bool is_quick(const struct rpc_call *call)
 {
-	return call->quick || call->stage == RPC_STAGE_STATUS ||
+	return call->cost.quick || call->stage == RPC_STAGE_STATUS ||
 	       (call->stage == RPC_STAGE_MESSAGE &&
-		grpc_byte_buffer_length(call->received) <= call->quick_bytes);
+		grpc_byte_buffer_length(call->received) <= call->cost.quick_bytes);
 }
 
 static void schedule(struct rpc_call *call)
@@ -348,6 +392,7 @@ static void on_received(struct rpc_tag *tag, bool ok)
 {
 	struct rpc_call *call = CONTAINER_OF(tag, struct rpc_call, receive_tag);
 
+	rpc_patience_met(call, call->received ? grpc_byte_buffer_length(call->received) : 0);
 	if (ok && call->received) {
 		call->got_message = true;
 		call->stage = RPC_STAGE_MESSAGE;
@@ -369,6 +414,7 @@ static void on_sent(struct rpc_tag *tag, bool ok)
 {
 	struct rpc_call *call = CONTAINER_OF(tag, struct rpc_call, send_tag);
 
+	rpc_patience_met(call, call->sending);
 	if (call->opened && is_stream(call)) {
 		rpc_replies_sent(call, ok);
 	} else if (call->stage == RPC_STAGE_MORE) {
@@ -416,6 +462,30 @@ static int64_t deadline_of(const grpc_call_details *details)
 	return clock_monotonic_ns() + left.tv_sec * NS_PER_S + left.tv_nsec;
 }
 
+/* Counts the call, if its client may have one more. */
+static enum rc count(struct rpc_call *call)
+{
+	struct rpc_calls *calls = call->calls;
+	char *peer = grpc_call_get_peer(call->call);
+
+	calls->client(calls, peer, &call->client);
+	gpr_free(peer);
+	if (call->method->always)
+		return RC_OK;
+	switch (client_shares_take(calls->shares, &call->client)) {
+	case CLIENT_SHARE_TAKEN:
+		call->counted = calls->shares;
+		return RC_OK;
+	case CLIENT_SHARE_ALL_USED:
+		return err_set(&call->err, RC_NO_MEMORY,
+			       "the server has as many calls as it takes");
+	case CLIENT_SHARE_OWN_USED:
+		break;
+	}
+	return err_set(&call->err, RC_NO_MEMORY,
+		       "this client has as many calls as the server takes of one");
+}
+
 static enum rc open_call(struct rpc_call *call)
 {
 	struct view path = view_of(GRPC_SLICE_START_PTR(call->details.method),
@@ -424,21 +494,22 @@ static enum rc open_call(struct rpc_call *call)
 
 	if (!found)
 		return err_set(&call->err, RC_UNSUPPORTED, "unknown method");
-	if (atomic_fetch_add(&call->calls->count, 1) >= call->calls->limit) {
-		atomic_fetch_sub(&call->calls->count, 1);
-		return err_set(&call->err, RC_NO_MEMORY,
-			       "the server has %u calls in flight already", call->calls->limit);
-	}
+	if (rpc_call_draining(call))
+		return err_set(&call->err, RC_UNAVAILABLE, "the server is stopping");
 	call->method = found->method;
 	call->context = found->context;
-	call->pool = found->computes ? call->calls->computing : call->calls->pool;
-	call->quick = found->quick;
-	call->quick_bytes = found->quick_bytes;
+	enum rc rc = count(call);
+	if (rc != RC_OK)
+		return rc;
+	call->cost = found->cost;
+	call->pool = found->cost.computes ? call->calls->computing : call->calls->pool;
 	rpc_replies_init(&call->replies);
 	call->state = call->method->state_size > 0 ? mem_zalloc(call->method->state_size) : NULL;
 	call->opened = true;
 	call->op = (struct op){ .deadline_ns = deadline_of(&call->details),
 				.cancel = &call->cancelled };
+	rpc_patience_begin(call, call->calls->first_message_ns);
+	list(call);
 	return RC_OK;
 }
 

@@ -17,18 +17,24 @@ struct rpc_tag {
 struct rpc_registration {
 	const struct rpc_method *method;
 	void *context;
-	bool quick, computes;
-	size_t quick_bytes;
+	struct rpc_cost cost; /* the method's, as far as the services behind the context go along */
 };
 
 /* What a call needs of its server. */
 struct rpc_calls {
 	struct pool *pool;
 	struct pool *computing; /* for methods that compute */
-	unsigned limit;
-	atomic_uint count;
+	struct client_shares *shares;
+	int64_t first_message_ns, idle_ns;
+	atomic_bool draining;
 	/* Finds a method; NULL: unknown. path is not NUL-terminated. */
 	const struct rpc_registration *(*find)(struct rpc_calls *calls, struct view path);
+	/* Whose is a connection, by the library's name of its other end? */
+	void (*client)(struct rpc_calls *calls, const char *peer, struct client_key *out);
+	pthread_mutex_t lock;
+	/* Under lock: */
+	struct rpc_call *open;
+	unsigned open_count;
 };
 
 /* What a call is doing; moved only by its own handlers and completions, of which one is under way
@@ -67,16 +73,22 @@ struct rpc_call {
 	const struct rpc_method *method;
 	void *context;
 	void *state;
-	struct pool *pool; /* where handlers run, */
-	bool quick;        /* if not in the queue's thread */
-	size_t quick_bytes;
+	struct pool *pool; /* where handlers run, if not in the queue's thread */
+	struct rpc_cost cost;
 	enum rpc_stage stage;
+	struct client_key client;
+	struct client_shares *counted; /* the call is counted there; NULL: it is not */
+	struct rpc_call *next, **link; /* of those that are open; under calls->lock */
+	/* How long it may still wait for its client, see rpc_patience.c: until due_ns, if it does. */
+	int64_t patience_ns, waiting_since_ns;
+	_Atomic int64_t due_ns; /* 0: it does not wait */
 	/* Of a suspended call: set when its handler returned, or when it was resumed, whichever
 	 * comes first; the second goes on. */
 	atomic_bool met;
 	struct rpc_replies replies; /* where the method gives a stream of them */
-	bool opened;                /* counted, and the method's close is owed */
+	bool opened;                /* listed, and the method's close is owed */
 	bool headers_sent;
+	size_t sending; /* bytes of the message that is on its way */
 	bool got_message;
 	bool client_done;
 	enum rc status;
@@ -98,6 +110,15 @@ void rpc_call_unref(struct rpc_call *call);
 void rpc_call_send_message(struct rpc_call *call, struct buf *message, bool last);
 void rpc_call_send_status(struct rpc_call *call);
 
+/* ---- rpc_patience.c: a call waits for its client, but not for ever ---- */
+
+void rpc_patience_begin(struct rpc_call *call, int64_t patience_ns);
+/* It waits from now on; its client did what was waited for, by so many bytes. */
+void rpc_patience_wait(struct rpc_call *call);
+void rpc_patience_met(struct rpc_call *call, size_t bytes);
+/* Ends the calls whose patience is over. `now`: CLOCK_MONOTONIC. The number of them. */
+unsigned rpc_patience_check(struct rpc_calls *calls, int64_t now);
+
 /* Is its memory a block, or of malloc? */
 bool rpc_is_block(const struct rpc_call *call, const struct buf *message);
 
@@ -106,5 +127,7 @@ void rpc_replies_release(struct rpc_call *call);
 /* Runs the handler, for as long as there is room for what it makes. */
 void rpc_replies_make(struct rpc_call *call);
 void rpc_replies_sent(struct rpc_call *call, bool ok); /* a message is gone, or cannot go */
+/* Asks the handler of a call that is on hold once more. */
+void rpc_replies_resume(struct rpc_call *call);
 
 #endif

@@ -105,12 +105,18 @@ static bool take(struct rpc_call *call, struct buf *message, enum rpc_next next,
 	bool large = message->len >= LARGE;
 	bool scarce = call->method->block_replies && message->cap != RPC_BLOCK_SIZE;
 	unsigned ahead = ahead_of(call);
-	bool more;
+	bool more, hold = rc == RC_OK && next == RPC_NEXT_HOLD;
 
 	pthread_mutex_lock(&replies->lock);
+	/* Whoever drains looks for calls on hold after it said so. */
+	if (hold && rpc_call_draining(call)) {
+		pthread_mutex_unlock(&replies->lock);
+		drop(call, message);
+		return true;
+	}
 	if (rc != RC_OK || (next != RPC_NEXT_MESSAGE && next != RPC_NEXT_LAST) || replies->failed) {
 		replies->ended = true;
-		replies->hold = rc == RC_OK && next == RPC_NEXT_HOLD;
+		replies->hold = hold;
 		call->status = rc;
 		drop(call, message);
 	} else {
@@ -194,4 +200,21 @@ void rpc_replies_sent(struct rpc_call *call, bool ok)
 		pool_submit(call->pool, make_job, call);
 	}
 	send_next(call);
+}
+
+void rpc_replies_resume(struct rpc_call *call)
+{
+	struct rpc_replies *replies = &call->replies;
+	bool resume;
+
+	pthread_mutex_lock(&replies->lock);
+	resume = replies->ended && replies->hold && !replies->failed;
+	if (resume) {
+		replies->ended = replies->hold = false;
+		replies->making = true;
+		rpc_call_ref(call);
+	}
+	pthread_mutex_unlock(&replies->lock);
+	if (resume)
+		pool_submit(call->pool, make_job, call);
 }

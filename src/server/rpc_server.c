@@ -10,6 +10,7 @@
 #include <grpc/support/time.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -28,45 +29,56 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "net/rpc_channel.h"
+#include "base/text.h"
+#include "server/rpc_accept.h"
 #include "server/rpc_call.h"
 #include "server/listen_socket.h"
 
 enum {
 	DEFAULT_THREADS = 128,
-	DEFAULT_MESSAGE_MAX = 16 << 20,
-	DEFAULT_CALLS_MAX = 16384,
 	METADATA_MAX = 16384,
-	STREAMS_PER_CONNECTION = 1024,
 	ACCEPTS_WAITING = 16, /* calls that the library may take without asking us again */
 	TLS_FILE_MAX = 1 << 20,
+	TICK_MS = 500,
+	CLOSE_MS = 1000, /* for clients to close a connection without calls */
+	KEEPALIVE_ANSWER_S = 20,
+	CONNECTIONS_RESERVE = 64, /* for local clients */
 };
 
+static const struct rpc_limits default_limits = {
+	.calls = 16384,
+	.connections = 4096,
+	.streams = 128,
+	.message = 16 << 20,
+	.memory = 256 << 20,
+	.first_message_s = 30,
+	.idle_s = 300,
+	.connection_idle_s = 900,
+	.keepalive_s = 60,
+};
+
+/* A socket that this server made in the filesystem, or locked a place for. */
 struct listener {
 	struct listener *next;
-	int fd;      /* bound by somebody else; accepted here. -1: the library listens itself */
-	int lock_fd; /* of a unix socket's lock file; -1: none */
-	char *path;  /* of a unix socket that this server made; NULL: none */
-	pthread_t thread;
+	struct listen_socket socket;
 };
 
 struct rpc_server {
 	struct rpc_calls calls; /* first: what a call knows of us */
+	struct rpc_limits limits;
 	grpc_server *server;
 	grpc_completion_queue *queue;
+	grpc_resource_quota *quota;
 	grpc_server_credentials *credentials;
 	bool tls;
 	struct rpc_registration *methods; /* sorted by path once started */
 	size_t method_count;
+	struct rpc_accept *accept; /* with TLS the library accepts, and nothing is added here */
 	struct listener *listeners;
-	int stop_pipe[2]; /* closed at its writing end to wake the accepting threads */
 	struct rpc_tag stop_tag;
 	bool started;
 	pthread_t thread;
-	atomic_bool stopping;
-	/* Under lock: */
-	pthread_mutex_t lock;
-	pthread_cond_t changed;
-	bool drained;
+	atomic_bool drained; /* every connection is closed */
 };
 
 static enum rc read_pem(const char *path, struct buf *out, struct err *err)
@@ -142,33 +154,123 @@ static const struct rpc_registration *find_method(struct rpc_calls *calls, struc
 	return NULL;
 }
 
-static grpc_server *make_server(const struct rpc_server_options *options,
+static unsigned or_default(unsigned value, unsigned otherwise)
+{
+	return value ? value : otherwise;
+}
+
+static struct rpc_limits limits_of(const struct rpc_limits *wish)
+{
+	const struct rpc_limits *d = &default_limits;
+	struct rpc_limits limits = {
+		.calls = or_default(wish->calls, d->calls),
+		.connections = or_default(wish->connections, d->connections),
+		.streams = or_default(wish->streams, d->streams),
+		.message = wish->message ? wish->message : d->message,
+		.memory = wish->memory ? wish->memory : d->memory,
+		.first_message_s = or_default(wish->first_message_s, d->first_message_s),
+		.idle_s = or_default(wish->idle_s, d->idle_s),
+		.connection_idle_s = or_default(wish->connection_idle_s, d->connection_idle_s),
+		.keepalive_s = or_default(wish->keepalive_s, d->keepalive_s),
+	};
+
+	limits.client_calls = or_default(wish->client_calls, (limits.calls + 3) / 4);
+	limits.client_connections =
+		or_default(wish->client_connections, (limits.connections + 3) / 4);
+	return limits;
+}
+
+static grpc_arg number(const char *key, int value)
+{
+	return (grpc_arg){ .type = GRPC_ARG_INTEGER,
+			   .key = (char *)(uintptr_t)key,
+			   .value.integer = value };
+}
+
+static grpc_server *make_server(const struct rpc_limits *limits, grpc_resource_quota *quota,
 				grpc_completion_queue *queue)
 {
-	int message_max = (int)(options->message_max ? options->message_max : DEFAULT_MESSAGE_MAX);
+	int keepalive_s = (int)limits->keepalive_s;
+	int answer_s = keepalive_s < KEEPALIVE_ANSWER_S ? keepalive_s : KEEPALIVE_ANSWER_S;
 	grpc_arg args[] = {
-		{ .type = GRPC_ARG_INTEGER,
-		  .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-		  .value.integer = message_max },
-		{ .type = GRPC_ARG_INTEGER,
-		  .key = (char *)GRPC_ARG_MAX_SEND_MESSAGE_LENGTH,
-		  .value.integer = -1 },
-		{ .type = GRPC_ARG_INTEGER,
-		  .key = (char *)GRPC_ARG_MAX_METADATA_SIZE,
-		  .value.integer = METADATA_MAX },
-		{ .type = GRPC_ARG_INTEGER,
-		  .key = (char *)GRPC_ARG_MAX_CONCURRENT_STREAMS,
-		  .value.integer = STREAMS_PER_CONNECTION },
+		number(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, (int)limits->message),
+		number(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1),
+		number(GRPC_ARG_MAX_METADATA_SIZE, METADATA_MAX),
+		number(GRPC_ARG_MAX_CONCURRENT_STREAMS, (int)limits->streams),
+		number(GRPC_ARG_KEEPALIVE_TIME_MS, keepalive_s * 1000),
+		number(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, answer_s * 1000),
+		number(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1),
+		number(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0),
+		number(GRPC_ARG_MAX_CONNECTION_IDLE_MS, (int)limits->connection_idle_s * 1000),
 		/* A second server on our port is an error, not half of the clients. */
-		{ .type = GRPC_ARG_INTEGER,
-		  .key = (char *)GRPC_ARG_ALLOW_REUSEPORT,
-		  .value.integer = 0 },
+		number(GRPC_ARG_ALLOW_REUSEPORT, 0),
+		{ .type = GRPC_ARG_POINTER,
+		  .key = (char *)GRPC_ARG_RESOURCE_QUOTA,
+		  .value.pointer = { quota, grpc_resource_quota_arg_vtable() } },
 	};
 	grpc_channel_args list = { .num_args = ARRAY_LEN(args), .args = args };
 	grpc_server *server = grpc_server_create(&list, NULL);
 
 	grpc_server_register_completion_queue(server, queue, NULL);
 	return server;
+}
+
+static void take_connection(void *context, int fd)
+{
+	struct rpc_server *server = context;
+
+	grpc_server_add_channel_from_fd(server->server, fd, server->credentials);
+}
+
+static enum rc make_accept(struct rpc_server *server, struct err *err)
+{
+	const struct rpc_limits *limits = &server->limits;
+	struct rpc_accept_options options = {
+		.connections = limits->connections,
+		.each = limits->client_connections,
+		.reserve = CONNECTIONS_RESERVE,
+		.first_byte_ns = limits->first_message_s * NS_PER_S,
+		.take = take_connection,
+		.context = server,
+	};
+
+	return rpc_accept_new(&options, &server->accept, err);
+}
+
+/* "fd:7", as the library calls what it was given, or with TLS "ipv4:192.0.2.1:80", "ipv6:%5B::1%5D:80". */
+static void client_of(struct rpc_calls *calls, const char *peer, struct client_key *out)
+{
+	struct rpc_server *server = CONTAINER_OF(calls, struct rpc_server, calls);
+	struct view text = view_of_string(peer);
+	uint64_t fd;
+
+	*out = (struct client_key){ { 0 } };
+	if (strncmp(peer, "fd:", 3) == 0) {
+		if (text_parse_u64(view_of(text.ptr + 3, text.len - 3), &fd) && fd <= INT_MAX)
+			(void)rpc_accept_client(server->accept, (int)fd, out);
+		return;
+	}
+	const char *first = strchr(peer, ':'), *last = strrchr(peer, ':');
+	if (strncmp(peer, "ip", 2) != 0 || !first || last <= first)
+		return;
+	first++;
+	if (strncmp(first, "%5B", 3) == 0 && last - first > 6) {
+		first += 3;
+		last -= 3;
+	}
+	(void)client_key_parse(view_of(first, (size_t)(last - first)), out);
+}
+
+static void calls_init(struct rpc_calls *calls, const struct rpc_limits *limits, unsigned threads)
+{
+	calls->shares = client_shares_new(limits->calls, limits->client_calls);
+	calls->first_message_ns = limits->first_message_s * NS_PER_S;
+	calls->idle_ns = limits->idle_s * NS_PER_S;
+	calls->find = find_method;
+	calls->client = client_of;
+	calls->pool = pool_new("rpc", threads ? threads : DEFAULT_THREADS, limits->calls);
+	calls->computing = pool_new("rpc-compute", 2 * machine_cpus(), limits->calls);
+	pthread_mutex_init(&calls->lock, NULL);
 }
 
 enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_server **out,
@@ -184,79 +286,92 @@ enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_serv
 	if (rc != RC_OK)
 		return rc;
 	server = mem_zalloc(sizeof(*server));
+	server->limits = limits_of(&options->limits);
 	server->credentials = credentials;
 	server->tls = options->tls_cert != NULL;
 	server->queue = grpc_completion_queue_create_for_next(NULL);
-	server->server = make_server(options, server->queue);
-	server->calls.limit = options->calls_max ? options->calls_max : DEFAULT_CALLS_MAX;
-	server->calls.find = find_method;
-	server->calls.pool = pool_new("rpc", options->threads ? options->threads : DEFAULT_THREADS,
-				      server->calls.limit);
-	server->calls.computing = pool_new("rpc-compute", 2 * machine_cpus(), server->calls.limit);
-	server->stop_pipe[0] = server->stop_pipe[1] = -1;
-	pthread_mutex_init(&server->lock, NULL);
-	cond_init(&server->changed);
+	server->quota = grpc_resource_quota_create("castor");
+	grpc_resource_quota_resize(server->quota, server->limits.memory);
+	server->server = make_server(&server->limits, server->quota, server->queue);
+	calls_init(&server->calls, &server->limits, options->threads);
+	rc = make_accept(server, err);
+	if (rc != RC_OK) {
+		rpc_server_free(server);
+		return rc;
+	}
 	*out = server;
 	return RC_OK;
 }
 
 void rpc_server_register(struct rpc_server *server, const struct rpc_method *methods, size_t count,
-			 void *context, bool quick)
+			 void *context, bool local)
 {
 	assert(!server->started);
 	server->methods = mem_realloc_array(server->methods, server->method_count + count,
 					    sizeof(*server->methods));
 	for (size_t i = 0; i < count; i++)
-		server->methods[server->method_count++] =
-			(struct rpc_registration){ .method = &methods[i],
-						   .context = context,
-						   .quick = quick && methods[i].quick,
-						   .computes = quick && methods[i].computes,
-						   .quick_bytes =
-							   quick ? methods[i].quick_bytes : 0 };
+		server->methods[server->method_count++] = (struct rpc_registration){
+			.method = &methods[i],
+			.context = context,
+			.cost = local ? methods[i].cost : (struct rpc_cost){ 0 },
+		};
 }
 
-static struct listener *add_listener(struct rpc_server *server, int fd)
+static void add_listener(struct rpc_server *server, const struct listen_socket *socket)
 {
 	struct listener *listener = mem_zalloc(sizeof(*listener));
 
-	listener->fd = fd;
-	listener->lock_fd = -1;
+	listener->socket = *socket;
 	listener->next = server->listeners;
 	server->listeners = listener;
-	return listener;
+}
+
+/* The library accepts, since it does TLS only where it does. */
+static enum rc listen_tls(struct rpc_server *server, const char *address, int *port,
+			  struct err *err)
+{
+	struct listen_socket socket = { .fd = -1, .lock_fd = -1 };
+	bool is_path = address[0] == '/' || address[0] == '.';
+	char *target AUTO_FREE = is_path             ? mem_printf("unix:%s", address)
+				 : address[0] == '@' ? mem_printf("unix-abstract:%s", address + 1)
+						     : mem_strdup(address);
+
+	if (is_path) {
+		/* The library takes a live socket's path over without a word. */
+		enum rc rc = listen_socket_lock(address, &socket.lock_fd, err);
+
+		if (rc != RC_OK)
+			return rc;
+	}
+	*port = grpc_server_add_http2_port(server->server, target, server->credentials);
+	if (*port == 0) {
+		fd_cleanup(&socket.lock_fd);
+		return err_set(err, RC_BUSY,
+			       "cannot listen on %s: malformed, in use, or not allowed", address);
+	}
+	socket.path = is_path ? mem_strdup(address) : NULL;
+	add_listener(server, &socket);
+	return RC_OK;
 }
 
 enum rc rpc_server_listen(struct rpc_server *server, const char *address, int *port,
 			  struct err *err)
 {
-	bool is_path = address[0] == '/' || address[0] == '.';
-	char *target AUTO_FREE = is_path             ? mem_printf("unix:%s", address)
-				 : address[0] == '@' ? mem_printf("unix-abstract:%s", address + 1)
-						     : mem_strdup(address);
-	struct listener *listener;
-	int lock_fd = -1;
-	int bound;
+	struct listen_socket socket;
+	int ignored;
+	enum rc rc;
 
-	if (is_path) {
-		/* The library takes a live socket's path over without a word. */
-		enum rc rc = listen_socket_lock(address, &lock_fd, err);
-
-		if (rc != RC_OK)
-			return rc;
-	}
-	bound = grpc_server_add_http2_port(server->server, target, server->credentials);
-	if (bound == 0) {
-		fd_cleanup(&lock_fd);
-		return err_set(err, RC_BUSY,
-			       "cannot listen on %s: malformed, in use, or not allowed", address);
-	}
-	listener = add_listener(server, -1);
-	listener->lock_fd = lock_fd;
-	listener->path = is_path ? mem_strdup(address) : NULL;
-	if (port)
-		*port = bound;
-	return RC_OK;
+	port = port ? port : &ignored;
+	if (server->tls)
+		return listen_tls(server, address, port, err);
+	rc = listen_socket_open(address, &socket, err);
+	if (rc != RC_OK)
+		return rc;
+	*port = listen_socket_port(&socket);
+	rc = rpc_accept_add(server->accept, socket.fd, err);
+	socket.fd = -1;
+	add_listener(server, &socket);
+	return rc;
 }
 
 enum rc rpc_server_listen_fd(struct rpc_server *server, int fd, struct err *err)
@@ -267,40 +382,7 @@ enum rc rpc_server_listen_fd(struct rpc_server *server, int fd, struct err *err)
 			       "TLS on a socket from systemd is not supported; listen on an "
 			       "address of castor's own");
 	}
-	if (server->stop_pipe[0] < 0 && pipe2(server->stop_pipe, O_CLOEXEC) != 0) {
-		close(fd);
-		return err_errno(err, errno, "pipe");
-	}
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	add_listener(server, fd);
-	return RC_OK;
-}
-
-struct accepting {
-	struct rpc_server *server;
-	int fd;
-};
-
-static void *accept_connections(void *arg)
-{
-	struct accepting accepting = *(struct accepting *)arg;
-	struct pollfd waits[] = { { .fd = accepting.fd, .events = POLLIN },
-				  { .fd = accepting.server->stop_pipe[0], .events = POLLIN } };
-
-	free(arg);
-	while (poll(waits, 2, -1) >= 0 || errno == EINTR) {
-		int fd;
-
-		if (waits[1].revents)
-			break;
-		fd = accept4(accepting.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-		if (fd >= 0)
-			grpc_server_add_channel_from_fd(accepting.server->server, fd,
-							accepting.server->credentials);
-		else if (errno == EMFILE || errno == ENFILE)
-			clock_sleep_ns(100 * NS_PER_MS);
-	}
-	return NULL;
+	return rpc_accept_add(server->accept, fd, err);
 }
 
 static void on_accepted(struct rpc_tag *tag, bool ok);
@@ -321,7 +403,7 @@ static void on_accepted(struct rpc_tag *tag, bool ok)
 	struct rpc_server *server = CONTAINER_OF(call->calls, struct rpc_server, calls);
 
 	if (ok) {
-		if (!atomic_load(&server->stopping))
+		if (!rpc_call_draining(call))
 			accept_call(server);
 		rpc_call_begin(call);
 	}
@@ -333,20 +415,26 @@ static void on_drained(struct rpc_tag *tag, bool ok)
 	struct rpc_server *server = CONTAINER_OF(tag, struct rpc_server, stop_tag);
 
 	(void)ok;
-	pthread_mutex_lock(&server->lock);
-	server->drained = true;
-	pthread_cond_broadcast(&server->changed);
-	pthread_mutex_unlock(&server->lock);
+	atomic_store(&server->drained, true);
 }
 
 static void *serve(void *arg)
 {
 	struct rpc_server *server = arg;
+	int64_t tick = 0;
 
 	for (;;) {
 		grpc_event event = grpc_completion_queue_next(
-			server->queue, gpr_inf_future(GPR_CLOCK_REALTIME), NULL);
+			server->queue,
+			gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+				     gpr_time_from_millis(TICK_MS, GPR_TIMESPAN)),
+			NULL);
+		int64_t now = clock_monotonic_ns();
 
+		if (now >= tick) {
+			rpc_patience_check(&server->calls, now);
+			tick = now + TICK_MS * NS_PER_MS;
+		}
 		if (event.type == GRPC_QUEUE_SHUTDOWN)
 			return NULL;
 		if (event.type == GRPC_OP_COMPLETE) {
@@ -357,61 +445,75 @@ static void *serve(void *arg)
 	}
 }
 
-void rpc_server_start(struct rpc_server *server)
+enum rc rpc_server_start(struct rpc_server *server, struct err *err)
 {
 	qsort(server->methods, server->method_count, sizeof(*server->methods),
 	      compare_registrations);
-	server->started = true;
 	grpc_server_start(server->server);
 	for (int i = 0; i < ACCEPTS_WAITING; i++)
 		accept_call(server);
 	server->thread = thread_start("rpc-queue", serve, server);
-	for (struct listener *at = server->listeners; at; at = at->next) {
-		struct accepting *accepting;
+	server->started = true;
+	return rpc_accept_start(server->accept, err);
+}
 
-		if (at->fd < 0)
-			continue;
-		accepting = mem_alloc(sizeof(*accepting));
-		*accepting = (struct accepting){ .server = server, .fd = at->fd };
-		at->thread = thread_start("rpc-accept", accept_connections, accepting);
+void rpc_server_drain(struct rpc_server *server)
+{
+	struct rpc_calls *calls = &server->calls;
+
+	rpc_accept_stop(server->accept);
+	if (!server->started || atomic_exchange(&calls->draining, true))
+		return;
+	pthread_mutex_lock(&calls->lock);
+	for (struct rpc_call *at = calls->open; at; at = at->next)
+		if (at->method->server_streams)
+			rpc_replies_resume(at);
+	pthread_mutex_unlock(&calls->lock);
+	server->stop_tag.done = on_drained;
+	grpc_server_shutdown_and_notify(server->server, server->queue, &server->stop_tag);
+}
+
+static unsigned open_calls(struct rpc_server *server)
+{
+	pthread_mutex_lock(&server->calls.lock);
+	unsigned count = server->calls.open_count;
+	pthread_mutex_unlock(&server->calls.lock);
+	return count;
+}
+
+static bool is_drained(struct rpc_server *server)
+{
+	return atomic_load(&server->drained);
+}
+
+/* Until every connection is closed. Polite clients close theirs once their calls are over; others hold
+ * nobody up for longer than a moment. */
+static void wait_drained(struct rpc_server *server, int64_t until_ns)
+{
+	int64_t begun = clock_monotonic_ns(), calls_ns = begun;
+
+	for (int64_t now = begun; !is_drained(server) && now < until_ns;
+	     now = clock_monotonic_ns()) {
+		if (open_calls(server) > 0)
+			calls_ns = now;
+		else if (now >= calls_ns + CLOSE_MS * NS_PER_MS)
+			return;
+		clock_sleep_ns(NS_PER_MS);
 	}
 }
 
-static bool wait_drained(struct rpc_server *server, int64_t until_ns)
-{
-	bool drained;
-
-	pthread_mutex_lock(&server->lock);
-	while (!server->drained && cond_wait_until(&server->changed, &server->lock, until_ns))
-		;
-	drained = server->drained;
-	pthread_mutex_unlock(&server->lock);
-	return drained;
-}
-
-void rpc_server_stop(struct rpc_server *server, int64_t grace_ns)
+void rpc_server_stop(struct rpc_server *server, int64_t until_ns)
 {
 	if (!server->started)
 		return;
-	atomic_store(&server->stopping, true);
-	if (server->stop_pipe[1] >= 0) {
-		close(server->stop_pipe[1]);
-		server->stop_pipe[1] = -1;
-		for (struct listener *at = server->listeners; at; at = at->next)
-			if (at->fd >= 0)
-				pthread_join(at->thread, NULL);
-	}
-	server->stop_tag.done = on_drained;
-	grpc_server_shutdown_and_notify(server->server, server->queue, &server->stop_tag);
-	if (!wait_drained(server, clock_monotonic_ns() + grace_ns)) {
-		log_info("stopping: %u calls were still in flight",
-			 atomic_load(&server->calls.count));
-		grpc_server_cancel_all_calls(server->server);
-		wait_drained(server, INT64_MAX);
-	}
+	rpc_server_drain(server);
+	wait_drained(server, until_ns);
+	if (open_calls(server) > 0)
+		log_info("stopping: %u calls were still in flight", open_calls(server));
+	grpc_server_cancel_all_calls(server->server);
 	/* Handlers that are still running see their cancel flag; their batches, and those of
 	 * suspended calls, need the queue alive. */
-	while (atomic_load(&server->calls.count) > 0)
+	while (open_calls(server) > 0 || !is_drained(server))
 		clock_sleep_ns(NS_PER_MS);
 	pool_wait_idle(server->calls.pool);
 	pool_wait_idle(server->calls.computing);
@@ -430,21 +532,34 @@ void rpc_server_free(struct rpc_server *server)
 	grpc_server_destroy(server->server);
 	grpc_server_credentials_release(server->credentials);
 	grpc_completion_queue_destroy(server->queue);
+	grpc_resource_quota_unref(server->quota);
+	rpc_accept_free(server->accept);
 	while (server->listeners) {
 		struct listener *listener = server->listeners;
 
 		server->listeners = listener->next;
-		if (listener->path)
-			unlink(listener->path);
-		fd_cleanup(&listener->fd);
-		fd_cleanup(&listener->lock_fd);
-		free(listener->path);
+		listen_socket_close(&listener->socket);
 		free(listener);
 	}
-	fd_cleanup(&server->stop_pipe[0]);
-	fd_cleanup(&server->stop_pipe[1]);
-	pthread_cond_destroy(&server->changed);
-	pthread_mutex_destroy(&server->lock);
+	client_shares_free(server->calls.shares);
+	pthread_mutex_destroy(&server->calls.lock);
 	free(server->methods);
 	free(server);
 }
+
+static enum rc start(void *self, struct err *err)
+{
+	return rpc_server_start(self, err);
+}
+
+static void drain(void *self)
+{
+	rpc_server_drain(self);
+}
+
+static void stop(void *self, int64_t until_ns)
+{
+	rpc_server_stop(self, until_ns);
+}
+
+const struct server_ops rpc_server_ops = { .start = start, .drain = drain, .stop = stop };

@@ -16,6 +16,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/op.h"
+#include "server/client_share.h"
+#include "server/server.h"
 
 struct rpc_server;
 struct rpc_call;
@@ -25,8 +27,18 @@ enum rpc_next {
 	RPC_NEXT_MESSAGE, /* out holds a message to send; ask again */
 	RPC_NEXT_LAST,    /* out holds the last message of a stream of replies */
 	RPC_NEXT_END,     /* no more: of this call, or (bidirectional) for this request */
-	RPC_NEXT_HOLD,    /* nothing for now: keep the call open until it is cancelled */
-	RPC_NEXT_LATER,   /* the call was suspended: ask again when it is resumed */
+	RPC_NEXT_HOLD, /* nothing for now: keep the call open; asked again when the server drains */
+	RPC_NEXT_LATER, /* the call was suspended: ask again when it is resumed */
+};
+
+/* What the handlers of a method cost, and so where they run. */
+struct rpc_cost {
+	bool quick;         /* wait for local disks at most: may run in the queue's thread */
+	bool computes;      /* wait for local disks at most, and keep a processor busy: few run at
+			       once, and stay in the processors' caches */
+	size_t quick_bytes; /* quick for `message` alone, with messages of at most this much */
+	/* Then: may `more` run there too, as it looks after that message? NULL: no. */
+	bool (*quick_more)(struct rpc_call *call);
 };
 
 struct rpc_method {
@@ -35,12 +47,9 @@ struct rpc_method {
 	bool bidirectional;  /* each of them is answered at once; implies client_streams */
 	bool server_streams; /* any number of replies; else exactly one, which goes out with the
 				status */
-	bool quick;          /* waits for local disks at most: may run in the queue's thread */
-	bool computes;       /* waits for local disks at most, and keeps a processor busy: few run
-				at once, and stay in the processors' caches */
-	size_t quick_bytes;  /* the same for `message` alone, with messages of at most this much */
-	/* Then: may `more` run there too, as it looks after that message? NULL: no. */
-	bool (*quick_more)(struct rpc_call *call);
+	bool may_idle; /* the client may be silent between its messages for as long as it likes */
+	bool always;   /* answered however many calls there are: health checks */
+	struct rpc_cost cost;
 	bool block_replies; /* replies of a stream are put into a block (rpc_block.h): `out` has
 				that room, and must not grow */
 	size_t state_size;  /* of rpc_call_state, zeroed */
@@ -63,7 +72,8 @@ struct rpc_method {
 /* What handlers may ask of a call. */
 void *rpc_call_state(struct rpc_call *call);
 void *rpc_call_context(struct rpc_call *call); /* what the method was registered with */
-/* Carries the client's deadline; its cancel flag is set when the client went away. */
+/* Carries the client's deadline and a trace of its own; its cancel flag is set when the client went
+ * away, or kept the call waiting for longer than it may. */
 const struct op *rpc_call_op(struct rpc_call *call);
 /* For a `more` of one reply that must wait for something without holding a thread: suspends the
  * call, hands it to whoever will resume it, and returns RPC_NEXT_LATER. `more` is asked again, in
@@ -71,10 +81,30 @@ const struct op *rpc_call_op(struct rpc_call *call);
 void rpc_call_suspend(struct rpc_call *call);
 void rpc_call_resume(struct rpc_call *call);
 
+/* Who is calling. */
+const struct client_key *rpc_call_client(const struct rpc_call *call);
+/* The server takes no more calls, and waits for those that it has. */
+bool rpc_call_draining(const struct rpc_call *call);
+
+/* What clients may hold of a server; 0 stands for the default. A client: client_share.h. */
+struct rpc_limits {
+	unsigned calls;              /* at once, above it RESOURCE_EXHAUSTED; 16,384 */
+	unsigned client_calls;       /* of one client; a quarter of `calls` */
+	unsigned connections;        /* at once, others are closed; 4,096. Not with TLS */
+	unsigned client_connections; /* of one client; a quarter of `connections` */
+	unsigned streams;            /* calls on one connection; 128 */
+	size_t message;              /* bytes of one message; 16 MiB */
+	size_t memory;               /* bytes that the library may hold for all; 256 MiB */
+	unsigned first_message_s;    /* a call's first message comes within; 30 */
+	unsigned idle_s; /* a call waits for its client for so long, and for a second more
+				      for each KiB that comes or goes: then it ends; 300 */
+	unsigned connection_idle_s; /* a connection without calls is closed; 900 */
+	unsigned keepalive_s;       /* a client that is silent is asked whether it lives; 60 */
+};
+
 struct rpc_server_options {
-	unsigned threads;     /* of the pool; 0: 128 */
-	size_t message_max;   /* accepted, bytes; 0: 16 MiB */
-	unsigned calls_max;   /* at once; above it RESOURCE_EXHAUSTED; 0: 16,384 */
+	unsigned threads; /* of the pool; 0: 128 */
+	struct rpc_limits limits;
 	const char *tls_cert; /* PEM files; NULL: no TLS */
 	const char *tls_key;
 	const char *tls_client_ca; /* clients must show a certificate of it; NULL: any client */
@@ -82,11 +112,10 @@ struct rpc_server_options {
 
 enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_server **out,
 		       struct err *err) MUST_USE;
-/* Before rpc_server_start. The array must outlive the server. quick: methods that say they are
- * quick are, and those that say they compute do, with this context (no service behind it waits for
- * another machine). */
+/* Before rpc_server_start. The array must outlive the server. local: no service behind the context
+ * waits for another machine, so that methods cost what they say; else each may take long. */
 void rpc_server_register(struct rpc_server *server, const struct rpc_method *methods, size_t count,
-			 void *context, bool quick);
+			 void *context, bool local);
 /* "host:port", "[::1]:8000", "/path/of/socket", "@abstract", before rpc_server_start. RC_BUSY where
  * another server lives there; a dead socket file is replaced. *port (may be NULL) is the TCP port
  * that was bound. */
@@ -95,10 +124,15 @@ enum rc rpc_server_listen(struct rpc_server *server, const char *address, int *p
 /* Listens on a socket that somebody else bound (systemd). The server owns it. RC_UNSUPPORTED
  * together with TLS: the library takes accepted descriptors without TLS only. */
 enum rc rpc_server_listen_fd(struct rpc_server *server, int fd, struct err *err) MUST_USE;
-void rpc_server_start(struct rpc_server *server);
-/* Stops accepting, lets calls in flight finish for up to grace_ns, cancels the rest, and waits for
+enum rc rpc_server_start(struct rpc_server *server, struct err *err) MUST_USE;
+/* Closes what it listens on, refuses new calls (UNAVAILABLE), and tells those that hold on. Returns
+ * at once; may be called again. */
+void rpc_server_drain(struct rpc_server *server);
+/* Drains, lets calls in flight finish until then (CLOCK_MONOTONIC), cancels the rest, and waits for
  * them. */
-void rpc_server_stop(struct rpc_server *server, int64_t grace_ns);
+void rpc_server_stop(struct rpc_server *server, int64_t until_ns);
+/* A server like others. */
+extern const struct server_ops rpc_server_ops;
 void rpc_server_free(struct rpc_server *server); /* after stop, or never started; NULL is fine */
 
 #endif

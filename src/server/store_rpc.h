@@ -4,7 +4,6 @@
 #ifndef CASTOR_SERVER_STORE_RPC_H
 #define CASTOR_SERVER_STORE_RPC_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "server/rpc_server.h"
@@ -17,7 +16,7 @@ struct store_rpc {
 	/* Made by store_rpc_register: */
 	struct put_group *puts; /* NULL: each upload is committed in a thread of its own */
 	struct pool *encoders;  /* compress the chunks of large uploads */
-	atomic_uint large_puts; /* uploads under way that hold more than a little */
+	struct client_shares *large_puts; /* uploads under way that hold more than a little */
 };
 
 /* Registers everything with the server; context must outlive it. */

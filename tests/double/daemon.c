@@ -28,8 +28,8 @@ enum rc daemon_start(struct daemon *daemon, const char *dir, const struct servic
 		rc = rpc_server_listen(daemon->server, daemon->socket, NULL, err);
 	}
 	if (rc == RC_OK)
-		rpc_server_start(daemon->server);
-	else
+		rc = rpc_server_start(daemon->server, err);
+	if (rc != RC_OK)
 		daemon_stop(daemon);
 	return rc;
 }

@@ -363,7 +363,7 @@ static void stalled_clients(void **state)
 	enum { STALLED = 300 };
 	struct fixture fixture = { .dir = testing_dir() };
 	struct services services = memory_services();
-	struct rpc_server_options options = { .threads = 2 };
+	struct rpc_server_options options = { .threads = 2, .limits = { .streams = 2 * STALLED } };
 	struct rpc_stream *streams[STALLED];
 	struct buf request CLEANUP(buf_release) = BUF_INIT;
 	struct buf reply CLEANUP(buf_release) = BUF_INIT;
