@@ -316,6 +316,7 @@ struct castor_mount_options {
 struct castor_mount;
 /* Mounts a read-only filesystem at a directory, and serves it by threads of its own, until it is
  * given back by castor_mount_stop. options may be NULL. CASTOR_BUSY: something is mounted there;
+ * CASTOR_DEADLINE: a filesystem on the way there does not answer;
  * CASTOR_UNSUPPORTED: this castor was built without fuse. */
 CASTOR_API enum castor_rc castor_mount_start(struct castor_store *store, const char *directory,
 					     const struct castor_mount_options *options,

@@ -7,18 +7,22 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "transport/mount_point.h"
 
 enum { COMPLAINT_MAX = 512, COMMFD = 3 };
 
@@ -48,6 +52,7 @@ static enum rc start(char *const argv[], int sock, int complaints, pid_t *pid, s
 	posix_spawn_file_actions_t actions;
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+	posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
 	posix_spawn_file_actions_adddup2(&actions, complaints, STDERR_FILENO);
 	if (sock >= 0)
 		posix_spawn_file_actions_adddup2(&actions, sock, COMMFD);
@@ -67,23 +72,43 @@ static enum rc start(char *const argv[], int sock, int complaints, pid_t *pid, s
 	return rc == 0 ? RC_OK : err_errno(err, rc, "cannot run fusermount3");
 }
 
-static enum rc finish(pid_t pid, int complaints, struct err *err)
+/* Collects what the helper says until it ends: len bytes of text. False: it does not end in time. */
+static bool listen_to(int complaints, char *text, size_t *len)
 {
-	char text[COMPLAINT_MAX];
-	size_t len = 0;
+	int64_t deadline = clock_monotonic_ns() + MOUNT_POINT_WAIT_MS * NS_PER_MS;
+	*len = 0;
 	for (;;) {
+		struct pollfd poller = { .fd = complaints, .events = POLLIN };
+		int64_t left = (deadline - clock_monotonic_ns() + NS_PER_MS - 1) / NS_PER_MS;
+		if (left <= 0)
+			return false;
+		if (poll(&poller, 1, (int)left) <= 0)
+			continue;
 		char dropped[64];
-		bool room = len < sizeof(text);
-		ssize_t got = read(complaints, room ? text + len : dropped,
-				   room ? sizeof(text) - len : sizeof(dropped));
+		bool room = *len < COMPLAINT_MAX;
+		ssize_t got = read(complaints, room ? text + *len : dropped,
+				   room ? COMPLAINT_MAX - *len : sizeof(dropped));
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
-			break;
+			return true;
 		if (room)
-			len += (size_t)got;
+			*len += (size_t)got;
 	}
+}
+
+static enum rc finish(pid_t pid, int complaints, struct err *err)
+{
+	char text[COMPLAINT_MAX];
+	size_t len;
 	int status = 0;
+	if (!listen_to(complaints, text, &len)) {
+		/* It holds nothing of ours, and the kernel ends it when the filesystem answers. */
+		kill(pid, SIGKILL);
+		(void)waitpid(pid, &status, WNOHANG);
+		return err_set(err, RC_DEADLINE,
+			       "fusermount3 waits for a filesystem that does not answer");
+	}
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
@@ -109,7 +134,10 @@ static int receive_descriptor(int sock)
 		.msg_control = &control,
 		.msg_controllen = sizeof(control),
 	};
+	struct timeval wait = { .tv_sec = MOUNT_POINT_WAIT_MS / 1000 };
 	ssize_t got;
+	if (setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)) < 0)
+		return -1;
 	do {
 		got = recvmsg(sock, &message, MSG_CMSG_CLOEXEC);
 	} while (got < 0 && errno == EINTR);

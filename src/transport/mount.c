@@ -3,13 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -20,7 +18,7 @@
 #include "transport/dev_fuse.h"
 #include "transport/fuse_uring.h"
 #include "transport/fusermount.h"
-#include "transport/mountinfo.h"
+#include "transport/mount_point.h"
 
 #define MOUNT_TYPE "fuse.castor"
 
@@ -40,101 +38,41 @@ struct mount {
 
 /* The place */
 
-/* realpath(3), also for a directory on which a dead mount lies. */
-static enum rc resolve(const char *dir, char **out, struct err *err)
+static bool is_fuse(const struct mountinfo *info)
 {
-	*out = realpath(dir, NULL);
-	if (*out)
-		return RC_OK;
-	if (errno != ENOTCONN && errno != EACCES)
-		return err_errno(err, errno, "'%s'", dir);
-	int errnum = errno;
-	AUTO_FREE char *copy = mem_strdup(dir);
-	size_t len = strlen(copy);
-	while (len > 1 && copy[len - 1] == '/')
-		copy[--len] = '\0';
-	char *slash = strrchr(copy, '/');
-	const char *name = slash ? slash + 1 : copy;
-	if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return err_errno(err, errnum, "'%s'", dir);
-	const char *parent = ".";
-	if (slash == copy) {
-		parent = "/";
-	} else if (slash) {
-		*slash = '\0';
-		parent = copy;
-	}
-	AUTO_FREE char *resolved = realpath(parent, NULL);
-	if (!resolved)
-		return err_errno(err, errno, "'%s'", dir);
-	*out = mem_printf("%s/%s", strcmp(resolved, "/") == 0 ? "" : resolved, name);
-	return RC_OK;
+	return info->point && strncmp(info->type, "fuse", 4) == 0;
 }
 
-static enum rc find_point(const char *dir, struct mountinfo *out, struct err *err)
+static bool is_castor(const struct mountinfo *info)
 {
-	CLEANUP(buf_release) struct buf text = BUF_INIT;
-	*out = (struct mountinfo){ .point = NULL };
-	enum rc rc = mountinfo_read(&text, err);
-	return rc == RC_OK ? mountinfo_find_point(buf_view(&text), dir, out, err) : rc;
+	return info->point && strcmp(info->type, MOUNT_TYPE) == 0;
 }
 
-/* By root at once where nobody uses it, else out of sight until nobody does. */
-static enum rc umount_as_root(const char *point, struct err *err)
+static enum rc umount_point(const char *path, struct err *err)
 {
-	if (umount2(point, UMOUNT_NOFOLLOW) == 0)
-		return RC_OK;
-	if (errno == EBUSY && umount2(point, UMOUNT_NOFOLLOW | MNT_DETACH) == 0)
-		return RC_OK;
-	return err_errno(err, errno, "cannot unmount '%s'", point);
+	return geteuid() == 0 ? mount_point_umount(path, err) : fusermount_umount(path, err);
 }
 
-static enum rc umount_point(const char *point, struct err *err)
-{
-	return geteuid() == 0 ? umount_as_root(point, err) : fusermount_umount(point, err);
-}
-
-/* 0 and the mode, or an errno. Asks the server, for the kernel may have cached the answer of one that
- * is dead. */
-static int ask(const char *path, mode_t *mode)
-{
-	struct statx status;
-	*mode = 0;
-	if (statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &status) < 0)
-		return errno;
-	*mode = status.stx_mode;
-	return 0;
-}
-
-static bool means_dead(int errnum)
-{
-	return errnum == ENOTCONN || errnum == ECONNABORTED;
-}
-
-/* Takes away the dead mounts at dir. RC_BUSY where a living one is there. */
-static enum rc clear_place(const char *dir, struct err *err)
+/* Takes away the dead mounts at dir. RC_BUSY where a living one is there. *path is where it is. */
+static enum rc clear_place(const char *dir, char **path, struct err *err)
 {
 	for (int i = 0; i < DEAD_MOUNTS_MAX; i++) {
-		mode_t mode;
-		int errnum = ask(dir, &mode);
-		CLEANUP(mountinfo_release) struct mountinfo info;
-		enum rc rc = find_point(dir, &info, err);
-		if (rc != RC_OK && rc != RC_NOT_FOUND)
+		CLEANUP(mount_point_release) struct mount_point point;
+		enum rc rc = mount_point_look(dir, &point, err);
+		if (rc != RC_OK)
 			return rc;
-		bool fuse = rc == RC_OK && strncmp(info.type, "fuse", 4) == 0;
-		if (!fuse || !means_dead(errnum)) {
-			if (fuse)
-				return err_set(err, RC_BUSY,
-					       "'%s' is in use by another FUSE mount (%s)", dir,
-					       info.type);
-			if (errnum != 0)
-				return err_errno(err, errnum, "'%s'", dir);
-			if (!S_ISDIR(mode))
+		if (!is_fuse(&point.mount)) {
+			if (!point.directory)
 				return err_errno(err, ENOTDIR, "'%s'", dir);
+			*path = point.path;
+			point.path = NULL;
 			return RC_OK;
 		}
+		if (mount_point_is_served(point.minor) || !mount_point_is_dead(point.path))
+			return err_set(err, RC_BUSY, "'%s' is in use by another FUSE mount (%s)",
+				       dir, point.mount.type);
 		log_info("replacing a dead mount at '%s'", dir);
-		rc = umount_point(dir, err);
+		rc = umount_point(point.path, err);
 		if (rc != RC_OK)
 			return rc;
 	}
@@ -154,11 +92,12 @@ static enum rc mount_as_root(const char *dir, const struct mount_options *option
 		 "fd=%d,rootmode=40555,user_id=%u,group_id=%u,default_permissions%s", *fd,
 		 (unsigned)geteuid(), (unsigned)getegid(),
 		 options->allow_other ? ",allow_other" : "");
-	if (mount(source, dir, MOUNT_TYPE, MS_RDONLY | MS_NOSUID | MS_NODEV, data) == 0)
-		return RC_OK;
-	enum rc rc = err_errno(err, errno, "cannot mount at '%s'", dir);
-	close(*fd);
-	*fd = -1;
+	enum rc rc = mount_point_mount(dir, source, MOUNT_TYPE, MS_RDONLY | MS_NOSUID | MS_NODEV,
+				       data, *fd, err);
+	if (rc != RC_OK) {
+		close(*fd);
+		*fd = -1;
+	}
 	return rc;
 }
 
@@ -177,13 +116,17 @@ static enum rc mount_by_helper(const char *dir, const struct mount_options *opti
 	return fusermount_mount(dir, buf_string(&text), fd, err);
 }
 
+/* Of the mount just made: by it, it is told from whatever else may be mounted at its place later. */
 static enum rc find_device(struct mount *mount, struct err *err)
 {
-	struct statx status;
-	if (statx(AT_FDCWD, mount->dir, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, 0, &status) < 0)
-		return err_errno(err, errno, "'%s'", mount->dir);
-	mount->major = status.stx_dev_major;
-	mount->minor = status.stx_dev_minor;
+	CLEANUP(mount_point_release) struct mount_point point;
+	enum rc rc = mount_point_look(mount->dir, &point, err);
+	if (rc != RC_OK)
+		return rc;
+	if (!is_castor(&point.mount))
+		return err_set(err, RC_BUSY, "'%s' was mounted over at once", mount->dir);
+	mount->major = point.major;
+	mount->minor = point.minor;
 	return RC_OK;
 }
 
@@ -201,20 +144,28 @@ static bool set_read_ahead(const struct mount *mount, unsigned kilobytes)
 	return false;
 }
 
-/* Ended, its superblock is normally gone, and the number of its device may be another's by now; but
- * an aborted connection leaves a dead mount behind, which answers nobody. */
-static bool is_dead(const struct mountinfo *info)
+/* Is ours, wherever it has been moved to, still there to be unmounted? A mount that ended is normally
+ * gone, and the number of its device may be another's by now; but an aborted connection leaves a dead
+ * mount behind. One that lies under another's mount is left there. */
+static bool is_there(const struct mount *mount, const struct mountinfo *info, bool ended)
 {
-	mode_t mode;
-	int errnum = ask(info->point, &mode);
-	return strcmp(info->type, MOUNT_TYPE) == 0 && means_dead(errnum);
+	CLEANUP(mount_point_release) struct mount_point point;
+	struct err err = ERR_INIT;
+	if (!is_castor(info))
+		return false;
+	if (mount_point_look(info->point, &point, &err) != RC_OK) {
+		log_warning("%s", err.message);
+		return false;
+	}
+	if (point.mount.id != info->id || point.minor != mount->minor) {
+		log_warning("the mount at '%s' stays, dead: another mount lies on it", info->point);
+		return false;
+	}
+	return !ended || mount_point_is_dead(point.path);
 }
 
-/* Wherever it has been moved to. Nothing to do where it is gone. */
-static void unmount(struct mount *mount)
+static void unmount(struct mount *mount, bool ended)
 {
-	struct pollfd poller = { .fd = mount->connection.ended, .events = POLLIN };
-	bool ended = poll(&poller, 1, 0) == 1;
 	CLEANUP(buf_release) struct buf text = BUF_INIT;
 	CLEANUP(mountinfo_release) struct mountinfo info = { .point = NULL };
 	struct err err = ERR_INIT;
@@ -222,9 +173,8 @@ static void unmount(struct mount *mount)
 	if (rc == RC_OK)
 		rc = mountinfo_find_device(buf_view(&text), mount->major, mount->minor, &info,
 					   &err);
-	if (rc == RC_OK && (!ended || is_dead(&info)))
-		rc = mount->by_helper ? fusermount_umount(info.point, &err)
-				      : umount_as_root(info.point, &err);
+	if (rc == RC_OK && is_there(mount, &info, ended))
+		rc = umount_point(info.point, &err);
 	if (rc != RC_OK && rc != RC_NOT_FOUND)
 		log_warning("%s", err.message);
 }
@@ -306,9 +256,7 @@ enum rc mount_start(struct fs *fs, const char *dir, const struct mount_options *
 	const char *source = options->source ? options->source : "castor";
 	int fd = -1;
 	mount->by_helper = geteuid() != 0;
-	enum rc rc = resolve(dir, &mount->dir, err);
-	if (rc == RC_OK)
-		rc = clear_place(mount->dir, err);
+	enum rc rc = clear_place(dir, &mount->dir, err);
 	if (rc == RC_OK)
 		rc = mount->by_helper ? mount_by_helper(mount->dir, options, source, &fd, err)
 				      : mount_as_root(mount->dir, options, source, &fd, err);
@@ -316,17 +264,16 @@ enum rc mount_start(struct fs *fs, const char *dir, const struct mount_options *
 		mount_free(mount);
 		return rc;
 	}
-	rc = serve(mount, fs, fd, options, err);
-	if (rc != RC_OK) {
-		struct err ignored = ERR_INIT;
-		if (umount_point(mount->dir, &ignored) != RC_OK)
-			log_warning("%s", ignored.message);
+	rc = find_device(mount, err);
+	if (rc != RC_OK) { /* what is there now is another's */
+		close(fd);
 		mount_free(mount);
 		return rc;
 	}
-	rc = find_device(mount, err);
+	rc = serve(mount, fs, fd, options, err);
 	if (rc != RC_OK) {
-		mount_stop(mount);
+		unmount(mount, false);
+		mount_free(mount);
 		return rc;
 	}
 	mount->read_ahead = set_read_ahead(mount, options->read_ahead_kb);
@@ -351,23 +298,22 @@ void mount_get_facts(const struct mount *mount, struct mount_facts *out)
 
 void mount_stop(struct mount *mount)
 {
-	unmount(mount);
+	struct pollfd poller = { .fd = mount->connection.ended, .events = POLLIN };
+	unmount(mount, poll(&poller, 1, 0) == 1);
 	end(mount);
 	mount_free(mount);
 }
 
 enum rc mount_umount(const char *dir, struct err *err)
 {
-	AUTO_FREE char *point = NULL;
-	enum rc rc = resolve(dir, &point, err);
+	CLEANUP(mount_point_release) struct mount_point point;
+	enum rc rc = mount_point_look(dir, &point, err);
 	if (rc != RC_OK)
 		return rc;
-	CLEANUP(mountinfo_release) struct mountinfo info = { .point = NULL };
-	rc = find_point(point, &info, err);
-	if (rc != RC_OK)
-		return rc;
-	if (strcmp(info.type, MOUNT_TYPE) != 0)
+	if (!point.mount.point)
+		return err_set(err, RC_NOT_FOUND, "nothing is mounted at '%s'", point.path);
+	if (!is_castor(&point.mount))
 		return err_set(err, RC_NOT_FOUND, "what is mounted at '%s' is not castor's (%s)",
-			       point, info.type);
-	return umount_point(point, err);
+			       point.path, point.mount.type);
+	return umount_point(point.path, err);
 }

@@ -21,7 +21,8 @@ struct mount_options {
 
 /* Mounts fs at dir (read-only, nosuid, nodev) and serves it by threads of its own. A dead FUSE
  * mount that is there already is replaced; a live mount is RC_BUSY. As root by mount(2), else
- * through fusermount3. Borrows fs, which must outlive the mount. */
+ * through fusermount3. Borrows fs, which must outlive the mount. Waits for no filesystem but its
+ * own longer than some seconds (mount_point.h): RC_DEADLINE; to that end it starts child processes. */
 enum rc mount_start(struct fs *fs, const char *dir, const struct mount_options *options,
 		    struct mount **out, struct err *err) MUST_USE;
 /* Readable when the mount has ended (unmounted from outside, or failed). Borrowed. */
@@ -34,11 +35,12 @@ struct mount_facts {
 	bool by_helper;       /* mounted through fusermount3 */
 };
 void mount_get_facts(const struct mount *mount, struct mount_facts *out);
-/* Unmounts (lazily where it is in use), waits for its threads, frees. */
+/* Unmounts (lazily where it is in use; what another has mounted over it or in its place stays), waits
+ * for its threads, frees. */
 void mount_stop(struct mount *mount);
 
 /* Unmounts whatever castor mount is at dir, from any process; where it is in use, those who use it
- * keep it until they are done. RC_NOT_FOUND: none there. */
+ * keep it until they are done. RC_NOT_FOUND: none there. RC_DEADLINE as mount_start. */
 enum rc mount_umount(const char *dir, struct err *err) MUST_USE;
 
 #endif

@@ -2,6 +2,7 @@
 #include "transport/mountinfo.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,8 +69,8 @@ bool mountinfo_parse(struct view line, struct mountinfo *out)
 		if (!cursor_until(&cursor, ' ', &field)) /* optional fields, then "-" */
 			return false;
 	} while (!view_equal_string(field, "-"));
-	if (!cursor_until(&cursor, ' ', &type) || !parse_unsigned(major, &out->major) ||
-	    !parse_unsigned(minor, &out->minor))
+	if (!cursor_until(&cursor, ' ', &type) || !text_parse_u64(id, &out->id) ||
+	    !parse_unsigned(major, &out->major) || !parse_unsigned(minor, &out->minor))
 		return false;
 	out->point = unescape(point);
 	out->type = unescape(type);
@@ -99,9 +100,9 @@ static bool find_last(struct view text, bool (*wanted)(const struct mountinfo *,
 	return found;
 }
 
-static bool point_is(const struct mountinfo *info, const void *path)
+static bool id_is(const struct mountinfo *info, const void *id)
 {
-	return strcmp(info->point, path) == 0;
+	return info->id == *(const uint64_t *)id;
 }
 
 static bool device_is(const struct mountinfo *info, const void *device)
@@ -110,12 +111,11 @@ static bool device_is(const struct mountinfo *info, const void *device)
 	return info->major == numbers[0] && info->minor == numbers[1];
 }
 
-enum rc mountinfo_find_point(struct view text, const char *path, struct mountinfo *out,
-			     struct err *err)
+enum rc mountinfo_find_id(struct view text, uint64_t id, struct mountinfo *out, struct err *err)
 {
-	if (find_last(text, point_is, path, out))
+	if (find_last(text, id_is, &id, out))
 		return RC_OK;
-	return err_set(err, RC_NOT_FOUND, "nothing is mounted at '%s'", path);
+	return err_set(err, RC_NOT_FOUND, "there is no mount %" PRIu64, id);
 }
 
 enum rc mountinfo_find_device(struct view text, unsigned major, unsigned minor,

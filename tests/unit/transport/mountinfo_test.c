@@ -1,8 +1,10 @@
 /* /proc/self/mountinfo, and lists of processors. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -17,22 +19,21 @@ static const char text[] =
 	"42 41 0:53 / /mnt/c ro - fuse.castor castor ro\n"
 	"43 22 0:51 / /mnt/moved ro - fuse.castor castor ro\n";
 
-static void finds_the_topmost(void **state)
+static void finds_an_id(void **state)
 {
 	(void)state;
 	struct mountinfo info;
 	struct err err = ERR_INIT;
-	assert_int_equal(mountinfo_find_point(view_of_string(text), "/mnt/c", &info, &err), RC_OK);
+	assert_int_equal(mountinfo_find_id(view_of_string(text), 42, &info, &err), RC_OK);
 	assert_string_equal(info.type, "fuse.castor");
+	assert_string_equal(info.point, "/mnt/c");
 	assert_int_equal(info.major, 0);
 	assert_int_equal(info.minor, 53);
 	mountinfo_release(&info);
-	assert_int_equal(mountinfo_find_point(view_of_string(text), "/mnt/a b", &info, &err),
-			 RC_OK);
-	assert_int_equal(info.minor, 51);
+	assert_int_equal(mountinfo_find_id(view_of_string(text), 40, &info, &err), RC_OK);
+	assert_string_equal(info.point, "/mnt/a b");
 	mountinfo_release(&info);
-	assert_int_equal(mountinfo_find_point(view_of_string(text), "/mnt", &info, &err),
-			 RC_NOT_FOUND);
+	assert_int_equal(mountinfo_find_id(view_of_string(text), 4, &info, &err), RC_NOT_FOUND);
 	assert_null(info.point);
 }
 
@@ -83,9 +84,12 @@ static void reads_the_real_one(void **state)
 	CLEANUP(buf_release) struct buf real = BUF_INIT;
 	struct err err = ERR_INIT;
 	struct mountinfo info;
+	struct statx status;
+	assert_int_equal(statx(AT_FDCWD, "/proc", 0, STATX_MNT_ID, &status), 0);
 	assert_int_equal(mountinfo_read(&real, &err), RC_OK);
-	assert_int_equal(mountinfo_find_point(buf_view(&real), "/proc", &info, &err), RC_OK);
+	assert_int_equal(mountinfo_find_id(buf_view(&real), status.stx_mnt_id, &info, &err), RC_OK);
 	assert_string_equal(info.type, "proc");
+	assert_string_equal(info.point, "/proc");
 	mountinfo_release(&info);
 }
 
@@ -112,7 +116,7 @@ static void counts_processors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(finds_the_topmost),   cmocka_unit_test(finds_a_device),
+		cmocka_unit_test(finds_an_id),         cmocka_unit_test(finds_a_device),
 		cmocka_unit_test(refuses_other_lines), cmocka_unit_test(unescapes),
 		cmocka_unit_test(reads_the_real_one),  cmocka_unit_test(counts_processors),
 	};
