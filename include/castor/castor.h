@@ -203,7 +203,8 @@ CASTOR_API void castor_path_info_free(struct castor_path_info *info);
 /* Called for each path of the store; info is good until it returns. Anything but CASTOR_OK ends the
  * listing with that outcome. */
 typedef enum castor_rc castor_path_info_fn(void *context, const struct castor_path_info *info);
-/* All of them, in ascending order of the hash, `each` being called in this thread. */
+/* All of them, in ascending order of the hash, `each` being called in this thread. Those that are damaged
+ * are left out, and are the outcome behind the others. */
 CASTOR_API enum castor_rc castor_path_info_list(struct castor_store *store,
 						const struct castor_op *op,
 						castor_path_info_fn *each, void *context,

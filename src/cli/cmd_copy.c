@@ -85,7 +85,8 @@ static bool ends_all(const struct cli *cli, enum rc rc)
 	return rc == RC_CANCELLED || rc == RC_NO_SPACE || rc == RC_UNAVAILABLE || cli->stdout_gone;
 }
 
-/* RC_OK: the others go on. The first failure is the command's. */
+/* RC_OK: the others go on. The first failure is the command's. failed NULL: the sentence alone says which it
+ * is. */
 static enum rc note_failure(void *context, const struct store_path *failed, enum rc rc,
 			    struct err *err)
 {
@@ -94,11 +95,13 @@ static enum rc note_failure(void *context, const struct store_path *failed, enum
 
 	if (!copying->options->keep_going || ends_all(copying->cli, rc))
 		return rc;
-	store_path_absolute(failed, path);
 	if (copying->cli->json) {
 		json_begin_object(&copying->json);
-		json_key(&copying->json, "path");
-		json_string(&copying->json, path);
+		if (failed) {
+			store_path_absolute(failed, path);
+			json_key(&copying->json, "path");
+			json_string(&copying->json, path);
+		}
 		json_key(&copying->json, "error");
 		json_string(&copying->json, err->message);
 		json_end_object(&copying->json);
@@ -211,6 +214,8 @@ static enum rc add_all(struct copying *copying, struct err *err)
 		rc = path_info_iter_next(iter, &copying->cli->op, &info, &end, err);
 		if (rc == RC_OK && !end)
 			rc = add_path(copying, &info.path, err);
+		else if (rc != RC_OK && path_info_iter_goes_on(iter))
+			rc = note_failure(copying, NULL, rc, err);
 	}
 	path_info_iter_free(iter);
 	return rc;

@@ -6,6 +6,8 @@ static enum rc write_all(struct cli *cli, struct path_info_iter *iter, struct er
 {
 	struct buf text CLEANUP(buf_release) = BUF_INIT;
 	struct json json = { .out = &text };
+	struct err first = ERR_INIT;
+	enum rc failed = RC_OK;
 
 	if (cli->json)
 		json_begin_array(&json);
@@ -14,8 +16,17 @@ static enum rc write_all(struct cli *cli, struct path_info_iter *iter, struct er
 		bool end;
 		enum rc rc = path_info_iter_next(iter, &cli->op, &info, &end, err);
 
-		if (rc != RC_OK)
+		if (rc != RC_OK && !path_info_iter_goes_on(iter))
 			return rc;
+		if (rc != RC_OK) {
+			/* One that is damaged hides nothing but itself. */
+			if (failed != RC_OK)
+				cli_report(rc, err);
+			else
+				first = *err;
+			failed = failed != RC_OK ? failed : rc;
+			continue;
+		}
 		if (end)
 			break;
 		if (cli->json) {
@@ -33,7 +44,10 @@ static enum rc write_all(struct cli *cli, struct path_info_iter *iter, struct er
 		json_end_array(&json);
 		buf_append_byte(&text, '\n');
 	}
-	return cli_write_buf(cli, &text, err);
+	enum rc rc = cli_write_buf(cli, &text, err);
+	if (rc == RC_OK && failed != RC_OK)
+		*err = first;
+	return rc == RC_OK ? failed : rc;
 }
 
 static enum rc run(struct cli *cli, const void *options, int argc, char **argv, struct err *err)

@@ -7,17 +7,24 @@
  */
 #include "fs/roots.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hashmap.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "nix/store_path.h"
+
+enum { TOLD_MAX = 1024 };
 
 struct roots_path_info {
 	struct roots base;
 	struct roots_ops ops; /* as the service is: remote or not */
 	struct path_info_service *service;
 	bool list;
+	pthread_mutex_t lock;
+	struct hashmap told; /* under lock: digests of sentences */
 };
 
 static struct roots_path_info *self_of(struct roots *roots)
@@ -30,6 +37,8 @@ static void path_info_free(struct roots *roots)
 	struct roots_path_info *self = self_of(roots);
 
 	path_info_service_unref(self->service);
+	hashmap_release(&self->told);
+	pthread_mutex_destroy(&self->lock);
 	free(self);
 }
 
@@ -77,6 +86,19 @@ static void hash_of_cursor(uint64_t cursor, uint8_t hash[STORE_PATH_HASH_SIZE])
 		hash[i] = (uint8_t)(prefix >> (56 - 8 * i));
 }
 
+/* An entry that cannot be read is left out of every listing, and logged once. */
+static void tell_once(struct roots_path_info *self, const struct err *err)
+{
+	struct digest digest = digest_of(view_of_string(err->message));
+	bool told;
+
+	pthread_mutex_lock(&self->lock);
+	told = self->told.count == TOLD_MAX || hashmap_put(&self->told, digest.bytes, self) != NULL;
+	pthread_mutex_unlock(&self->lock);
+	if (!told)
+		log_warning("not listed: %s", err->message);
+}
+
 static enum rc path_info_list(struct roots *roots, const struct op *op, uint64_t after,
 			      struct root_entry *out, size_t count, size_t *got, struct err *err)
 {
@@ -100,6 +122,11 @@ static enum rc path_info_list(struct roots *roots, const struct op *op, uint64_t
 		bool end;
 
 		rc = path_info_iter_next(iter, op, &info, &end, err);
+		if (rc != RC_OK && path_info_iter_goes_on(iter)) {
+			tell_once(self, err);
+			rc = RC_OK;
+			continue;
+		}
 		if (rc != RC_OK || end)
 			break;
 		out[*got].next = cursor_of_hash(info.path.hash);
@@ -136,5 +163,7 @@ struct roots *roots_path_info_new(struct path_info_service *service, bool list)
 	self->base.ops = &self->ops;
 	self->service = path_info_service_ref(service);
 	self->list = list;
+	pthread_mutex_init(&self->lock, NULL);
+	hashmap_init(&self->told, DIGEST_SIZE);
 	return &self->base;
 }

@@ -120,14 +120,23 @@ enum castor_rc castor_path_info_list(struct castor_store *store, const struct ca
 	struct path_info_iter *iter = NULL;
 	struct op inner = lib_op(op);
 	struct err err = ERR_INIT;
+	struct err first = ERR_INIT;
 	bool end = false;
 	enum rc rc = path_info_service_list(store->services.path_infos, &inner, NULL, &iter, &err);
+	enum rc failed = RC_OK;
 
 	while (rc == RC_OK) {
 		struct path_info info;
 		struct castor_path_info *shown;
 
 		rc = path_info_iter_next(iter, &inner, &info, &end, &err);
+		if (rc != RC_OK && path_info_iter_goes_on(iter)) {
+			if (failed == RC_OK)
+				first = err;
+			failed = failed == RC_OK ? rc : failed;
+			rc = RC_OK;
+			continue;
+		}
 		if (rc != RC_OK || end)
 			break;
 		shown = lib_path_info_new(&info);
@@ -135,6 +144,8 @@ enum castor_rc castor_path_info_list(struct castor_store *store, const struct ca
 		castor_path_info_free(shown);
 	}
 	path_info_iter_free(iter);
+	if (rc == RC_OK && failed != RC_OK)
+		return lib_result(failed, &first, error);
 	return lib_result(rc, &err, error);
 }
 

@@ -1,4 +1,5 @@
 /* PathInfoService: Get, Put, CalculateNAR, List. */
+#include "base/log.h"
 #include "net/messages.h"
 #include "server/store_rpc.h"
 #include "transfer/completeness.h"
@@ -128,6 +129,9 @@ static enum rc calculate_more(struct rpc_call *call, struct buf *out, enum rpc_n
 
 struct list_state {
 	struct path_info_iter *iter;
+	size_t failed; /* entries that could not be read: the status tells of them behind the others */
+	enum rc rc;    /* of the first */
+	struct err err;
 };
 
 static enum rc list_message(struct rpc_call *call, struct view message, struct err *err)
@@ -150,9 +154,21 @@ static enum rc list_more(struct rpc_call *call, struct buf *out, enum rpc_next *
 	bool end;
 	enum rc rc;
 
-	rc = path_info_iter_next(state->iter, rpc_call_op(call), &info, &end, err);
-	if (rc != RC_OK)
-		return rc;
+	while ((rc = path_info_iter_next(state->iter, rpc_call_op(call), &info, &end, err)) !=
+	       RC_OK) {
+		if (!path_info_iter_goes_on(state->iter))
+			return rc;
+		log_warning("a listing leaves it out: %s", err->message);
+		if (state->failed++ > 0)
+			continue;
+		state->rc = rc;
+		state->err = *err;
+	}
+	if (end && state->failed > 1)
+		return err_set(err, state->rc, "%s, and %zu others", state->err.message,
+			       state->failed - 1);
+	if (end && state->failed > 0)
+		return err_set(err, state->rc, "%s", state->err.message);
 	*next = end ? RPC_NEXT_END : RPC_NEXT_MESSAGE;
 	if (!end)
 		path_info_encode(&info, out);

@@ -68,7 +68,10 @@ static enum rc double_iter_next(struct path_info_iter *base, const struct op *op
 	struct double_iter *iter = CONTAINER_OF(base, struct double_iter, base);
 	enum rc rc = double_plan_meet(iter->plan, DOUBLE_READ, op, NULL, err);
 
-	return rc == RC_OK ? path_info_iter_next(iter->inner, op, out, end, err) : rc;
+	if (rc == RC_OK)
+		rc = path_info_iter_next(iter->inner, op, out, end, err);
+	base->goes_on = rc != RC_OK && path_info_iter_goes_on(iter->inner);
+	return rc;
 }
 
 static const struct path_info_iter_ops iter_ops = {

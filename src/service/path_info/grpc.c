@@ -102,6 +102,9 @@ struct snapshot {
 	struct path_info_iter iter;
 	struct path_info *infos;
 	size_t count, at, room;
+	/* Of entries that did not come: told behind those that did. */
+	enum rc rc;
+	struct err err;
 };
 
 static void snapshot_free(struct path_info_iter *iter)
@@ -119,14 +122,19 @@ static enum rc snapshot_next(struct path_info_iter *iter, const struct op *op,
 {
 	struct snapshot *snapshot = CONTAINER_OF(iter, struct snapshot, iter);
 
+	enum rc rc = RC_OK;
+
 	(void)op;
-	(void)err;
 	*end = snapshot->at == snapshot->count;
 	if (!*end) {
 		*out = snapshot->infos[snapshot->at];
 		snapshot->infos[snapshot->at++] = (struct path_info){ 0 };
+	} else if (snapshot->rc != RC_OK) {
+		rc = err_set(err, snapshot->rc, "%s", snapshot->err.message);
+		snapshot->rc = RC_OK;
+		iter->goes_on = true;
 	}
-	return RC_OK;
+	return rc;
 }
 
 static const struct path_info_iter_ops snapshot_ops = { .free = snapshot_free,
@@ -138,8 +146,13 @@ static enum rc snapshot_add(struct snapshot *snapshot, struct view message, cons
 	struct path_info info = { 0 };
 	enum rc rc = path_info_decode(message, &info, err);
 
+	/* What this one is of cannot be told; the others are as good as before. */
+	if (rc != RC_OK && snapshot->rc == RC_OK) {
+		snapshot->rc = err_context(err, RC_CORRUPT, "a path info that was listed");
+		snapshot->err = *err;
+	}
 	if (rc != RC_OK)
-		return rc;
+		return RC_OK;
 	if (after && memcmp(info.path.hash, after, STORE_PATH_HASH_SIZE) <= 0) {
 		path_info_release(&info);
 		return RC_OK;
@@ -181,7 +194,12 @@ static enum rc take_listing(struct rpc_stream *stream, const struct op *op,
 			break;
 		rc = snapshot_add(snapshot, buf_view(&message), after, err);
 	}
-	return rc;
+	/* DATA_LOSS: so a server ends a listing in which it could not read everything. */
+	if (rc != RC_IO || snapshot->count == 0)
+		return rc;
+	snapshot->rc = rc;
+	snapshot->err = *err;
+	return RC_OK;
 }
 
 static enum rc grpc_list(struct path_info_service *service, const struct op *op,

@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "local/local_internal.h"
+#include "nix/nixbase32.h"
 
 struct local {
 	struct path_info_service base;
@@ -102,6 +103,7 @@ enum { LISTED = 128 }; /* looked up in one short read of the index */
 
 struct listed {
 	uint8_t hash[STORE_PATH_HASH_SIZE];
+	bool placed;
 	struct local_place place;
 };
 
@@ -136,12 +138,13 @@ static bool fill_one(void *context, struct view key, struct view bytes)
 	struct local_iter *iter = filling->iter;
 	struct local_path_value value;
 
-	filling->rc = local_path_value_decode(bytes, &value, filling->err);
-	if (filling->rc == RC_OK && key.len != STORE_PATH_HASH_SIZE)
+	if (key.len != STORE_PATH_HASH_SIZE) {
 		filling->rc = err_set(filling->err, RC_CORRUPT, "a key of the index is malformed");
-	if (filling->rc != RC_OK)
 		return false;
+	}
 	memcpy(iter->listed[iter->count].hash, key.ptr, STORE_PATH_HASH_SIZE);
+	/* That row alone is damaged: its turn will come. */
+	iter->listed[iter->count].placed = local_path_value_decode(bytes, &value, NULL) == RC_OK;
 	iter->listed[iter->count].place = value.place;
 	return ++iter->count < LISTED;
 }
@@ -168,6 +171,17 @@ static enum rc fill(struct local_iter *iter, struct err *err)
 	return rc;
 }
 
+/* Behind it the listing goes on. */
+static enum rc entry_failed(struct path_info_iter *iter, const uint8_t hash[STORE_PATH_HASH_SIZE],
+			    enum rc rc, struct err *err)
+{
+	char text[STORE_PATH_HASH_CHARS + 1];
+
+	nixbase32_encode(hash, STORE_PATH_HASH_SIZE, text);
+	iter->goes_on = true;
+	return err_context(err, rc, "the path info of %s/%s-…", STORE_DIR, text);
+}
+
 static enum rc local_iter_next(struct path_info_iter *base, const struct op *op,
 			       struct path_info *out, bool *end, struct err *err)
 {
@@ -182,8 +196,11 @@ static enum rc local_iter_next(struct path_info_iter *base, const struct op *op,
 	if (*end)
 		return RC_OK;
 	const struct listed *next = &iter->listed[iter->at++];
-	rc = read_record(iter->store, next->hash, &next->place, out, err);
-	return rc == RC_NOT_FOUND ? local_get(iter->service, op, next->hash, out, err) : rc;
+	rc = next->placed ? read_record(iter->store, next->hash, &next->place, out, err)
+			  : RC_NOT_FOUND;
+	if (rc == RC_NOT_FOUND)
+		rc = local_get(iter->service, op, next->hash, out, err);
+	return rc == RC_CORRUPT || rc == RC_IO ? entry_failed(base, next->hash, rc, err) : rc;
 }
 
 static const struct path_info_iter_ops iter_ops = {

@@ -151,17 +151,23 @@ enum rc path_info_iter_next(struct path_info_iter *iter, const struct op *op, st
 		*end = true;
 		return RC_OK;
 	}
+	iter->goes_on = false;
 	rc = op_check(op, err);
 	if (rc == RC_OK)
 		rc = iter->ops->next(iter, op, out, end, err);
 	if (rc != RC_OK) {
-		iter->failed = true;
+		iter->failed = !iter->goes_on;
 		*end = false;
 		clear(out);
 	} else {
 		iter->ended = *end;
 	}
 	return called(iter->service, op, "path info next", NULL, rc);
+}
+
+bool path_info_iter_goes_on(const struct path_info_iter *iter)
+{
+	return iter->goes_on;
 }
 
 void path_info_iter_free(struct path_info_iter *iter)

@@ -78,7 +78,8 @@ enum rc path_info_service_generation(struct path_info_service *service, const st
 
 struct path_info_iter_ops {
 	void (*free)(struct path_info_iter *iter);
-	/* RC_OK with *out filled (to be released) and *end false, or with *end true. */
+	/* RC_OK with *out filled (to be released) and *end false, or with *end true. A failure that is
+	 * that of some entries alone sets goes_on, and names their store paths, by the hash at least. */
 	enum rc (*next)(struct path_info_iter *iter, const struct op *op, struct path_info *out,
 			bool *end, struct err *err);
 };
@@ -87,9 +88,14 @@ struct path_info_iter {
 	/* The wrapper's. */
 	struct path_info_service *service;
 	bool ended, failed;
+	/* The backend's, for the failure of a `next`; cleared by the wrapper. */
+	bool goes_on;
 };
 enum rc path_info_iter_next(struct path_info_iter *iter, const struct op *op, struct path_info *out,
 			    bool *end, struct err *err) MUST_USE;
+/* After a failure: was it that of entries alone, and the next call goes on behind them? If not, the listing
+ * is over. */
+bool path_info_iter_goes_on(const struct path_info_iter *iter);
 void path_info_iter_free(struct path_info_iter *iter); /* NULL is fine */
 
 #endif

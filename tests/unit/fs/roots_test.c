@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "../damaged_paths.h"
+#include "base/log.h"
 #include "service/path_info/memory.h"
 
 static struct path_info make_info(uint8_t hash, const char *name, const struct node *node)
@@ -194,6 +196,46 @@ static void explicit_list(void **state)
 	fake_store_close(&store);
 }
 
+static void count_lines(void *context, enum log_level level, const char *sentence)
+{
+	(void)level;
+	*(unsigned *)context += strstr(sentence, "not listed: ") != NULL;
+}
+
+/* One that cannot be read hides no other, and is told of once. */
+static void damage_is_left_out(void **state)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	struct services services = damaged_paths_open(dir);
+	struct roots *roots = roots_path_info_new(services.path_infos, true);
+	unsigned lines = 0;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	log_set_sink(count_lines, &lines);
+	for (size_t at_once = 1; at_once <= DAMAGED_PATHS; at_once++) {
+		struct root_entry entries[DAMAGED_PATHS];
+		uint64_t after = 0;
+		size_t total = 0, got;
+
+		do {
+			assert_ok(roots->ops->list(roots, &op_none, after, entries, at_once, &got,
+						   &err),
+				  &err);
+			for (size_t i = 0; i < got; i++) {
+				after = entries[i].next;
+				node_release(&entries[i].node);
+			}
+			total += got;
+		} while (got > 0);
+		assert_int_equal(total, DAMAGED_PATHS - 1);
+	}
+	log_set_sink(NULL, NULL);
+	assert_int_equal(lines, 1);
+	roots->ops->free(roots);
+	services_release(&services);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -202,6 +244,7 @@ int main(void)
 		cmocka_unit_test(listing),
 		cmocka_unit_test(root_moves_with_the_set),
 		cmocka_unit_test(explicit_list),
+		cmocka_unit_test(damage_is_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
