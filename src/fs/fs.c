@@ -129,7 +129,8 @@ enum rc fs_new(struct blob_service *blobs, struct directory_service *directories
 	fs->pushers = pool_new("castor-push", AHEAD_THREADS, AHEAD_QUEUE);
 	pthread_mutex_init(&fs->lock, NULL);
 	cond_init(&fs->janitor_wake);
-	fs->root_mtime_ns = NS_PER_S;
+	cond_init(&fs->root_changed);
+	fs_root_watch_start(fs);
 	fs->janitor = thread_start("castor-janitor", janitor_run, fs);
 	*out = fs;
 	return RC_OK;
@@ -142,8 +143,10 @@ void fs_free(struct fs *fs)
 	pthread_mutex_lock(&fs->lock);
 	fs->closing = true;
 	pthread_cond_signal(&fs->janitor_wake);
+	pthread_cond_broadcast(&fs->root_changed);
 	pthread_mutex_unlock(&fs->lock);
 	pthread_join(fs->janitor, NULL);
+	fs_root_watch_join(fs);
 	pool_free(fs->pool);
 	pool_free(fs->ahead);
 	pool_free(fs->pushers);
@@ -153,6 +156,7 @@ void fs_free(struct fs *fs)
 	fs->roots->ops->free(fs->roots);
 	directory_service_unref(fs->directories);
 	blob_service_unref(fs->blobs);
+	pthread_cond_destroy(&fs->root_changed);
 	pthread_cond_destroy(&fs->janitor_wake);
 	pthread_mutex_destroy(&fs->lock);
 	free(fs);
@@ -241,37 +245,5 @@ int fs_directory(struct fs_request *request, const struct digest *digest, struct
 		return fs_errno(rc);
 	}
 	lru_put(fs->directory_cache, digest, *out, directory_cost(*out));
-	return 0;
-}
-
-static void move_root_mtime(struct fs *fs)
-{
-	int64_t now = clock_realtime_ns();
-
-	fs->root_mtime_ns = now > fs->root_mtime_ns ? now : fs->root_mtime_ns + 1;
-}
-
-int fs_root_refresh(struct fs_request *request)
-{
-	struct fs *fs = request->session->fs;
-	struct err err = ERR_INIT;
-	uint64_t generation = 0;
-	enum rc rc = RC_UNSUPPORTED;
-
-	if (fs->roots->ops->fixed)
-		return 0;
-	/* The kernel asks for these attributes on every walk into the mount: not even what it has
-	 * cached could be reached while a remote service hangs. */
-	if (!fs->roots->ops->remote)
-		rc = fs->roots->ops->generation(fs->roots, &request->op, &generation, &err);
-	if (rc == RC_CANCELLED)
-		return fs_errno(rc);
-	/* A service that cannot tell, or not at the moment: it may have changed. */
-	pthread_mutex_lock(&fs->lock);
-	if (rc != RC_OK || !fs->generation_known || fs->generation != generation)
-		move_root_mtime(fs);
-	fs->generation_known = rc == RC_OK;
-	fs->generation = generation;
-	pthread_mutex_unlock(&fs->lock);
 	return 0;
 }

@@ -370,6 +370,12 @@ struct fuse_notify_store_out {
 	uint32_t padding;
 };
 
+struct fuse_notify_inval_inode_out {
+	uint64_t nodeid;
+	int64_t offset; /* negative: no pages, only the attributes */
+	int64_t length;
+};
+
 struct fuse_notify_inval_entry_out {
 	uint64_t parent;
 	uint32_t namelen;
@@ -391,5 +397,6 @@ _Static_assert(sizeof(struct fuse_statx_out) == 288, "fuse_statx_out");
 _Static_assert(sizeof(struct fuse_dirent) == 24, "fuse_dirent");
 _Static_assert(sizeof(struct fuse_direntplus) == 152, "fuse_direntplus");
 _Static_assert(sizeof(struct fuse_notify_store_out) == 24, "fuse_notify_store_out");
+_Static_assert(sizeof(struct fuse_notify_inval_inode_out) == 24, "fuse_notify_inval_inode_out");
 
 #endif

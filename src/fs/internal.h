@@ -36,8 +36,10 @@ enum {
 
 /* Seconds for which the kernel may believe what cannot change. */
 #define FS_FOREVER UINT64_C(0xffffffff)
-/* For how long it may believe an entry of a root that can. */
+/* For how long it may believe an entry of a root that can, and the root's attributes where it cannot
+ * be told that they changed. */
 #define FS_ROOT_ENTRY_SECONDS 60
+#define FS_ROOT_ATTR_NS       UINT32_C(100000000)
 
 struct logged {
 	struct digest digest;
@@ -70,6 +72,10 @@ struct fs {
 	bool generation_known;
 	uint64_t generation;
 	int64_t root_mtime_ns;
+	pthread_t root_watch;
+	/* For root_watch: a kernel got the root's attributes, or it is closing. For the others: a
+	 * session is no longer being told. */
+	pthread_cond_t root_changed;
 	struct fs_session *sessions; /* a list */
 	/* The janitor, which gives memory back when nothing goes on. */
 	pthread_t janitor;
@@ -89,6 +95,9 @@ struct fs_session {
 	/* Interrupts whose request had not been deferred yet; under fs->lock. */
 	uint64_t interrupted[16];
 	unsigned interrupted_next;
+	/* The root's mtime that this kernel holds; 0: none, or it was told; under fs->lock. */
+	int64_t root_shown_ns;
+	bool telling; /* root_watch is in ops->notify; under fs->lock */
 
 	struct read_ahead ahead;
 	atomic_bool ended;          /* cancel_all came: the cancel flag of jobs */
@@ -149,8 +158,17 @@ void fs_fill_attr(struct fs_session *session, const struct inode *inode, struct 
 /* root_entry: it stands directly under the root. */
 void fs_fill_entry(struct fs_session *session, const struct inode *inode, bool root_entry,
 		   struct fuse_entry_out *out);
-/* Fetches the root's generation and moves its mtime where that changed. May be remote: FS_DEFER. */
-int fs_root_refresh(struct fs_request *request);
+
+/* ---- The root's attributes (root_watch.c) ---- */
+
+/* Looks at the root's generation, and moves its mtime where that changed or cannot be had. 0, or
+ * -EINTR. */
+int fs_root_refresh(struct fs *fs, const struct op *op);
+/* The root's mtime for a reply, after which the session's kernel holds it. */
+int64_t fs_root_show(struct fs_session *session);
+/* Sessions come and go between the two; join after fs->closing was set. */
+void fs_root_watch_start(struct fs *fs);
+void fs_root_watch_join(struct fs *fs);
 
 /* The bytes of a file: a vector over pinned chunks. */
 struct fs_pieces {

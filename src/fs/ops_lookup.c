@@ -48,20 +48,22 @@ void fs_fill_attr(struct fs_session *session, const struct inode *inode, struct 
 	if (inode->kind == NODE_FILE)
 		out->blocks = inode->size / FS_BLOCK_SIZE + (inode->size % FS_BLOCK_SIZE != 0);
 	if (inode->nodeid == FUSE_ROOT_ID && !fs->roots->ops->fixed) {
-		int64_t mtime;
+		int64_t mtime = fs_root_show(session);
 
-		pthread_mutex_lock(&fs->lock);
-		mtime = fs->root_mtime_ns;
-		pthread_mutex_unlock(&fs->lock);
 		out->mtime = out->ctime = (uint64_t)(mtime / NS_PER_S);
 		out->mtimensec = out->ctimensec = (uint32_t)(mtime % NS_PER_S);
 	}
 }
 
-/* How long attributes stay true: only the root's ever change. */
-static uint64_t attr_seconds(const struct fs *fs, const struct inode *inode)
+/* How long attributes stay true: only the root's ever change, and whoever can be is told. */
+static void fill_validity(const struct fs_session *session, const struct inode *inode,
+			  uint64_t *seconds, uint32_t *nanoseconds)
 {
-	return inode->nodeid == FUSE_ROOT_ID && !fs->roots->ops->fixed ? 0 : FS_FOREVER;
+	bool for_ever = inode->nodeid != FUSE_ROOT_ID || session->fs->roots->ops->fixed ||
+			session->ops->notify;
+
+	*seconds = for_ever ? FS_FOREVER : 0;
+	*nanoseconds = for_ever ? 0 : FS_ROOT_ATTR_NS;
 }
 
 void fs_fill_entry(struct fs_session *session, const struct inode *inode, bool root_entry,
@@ -73,7 +75,7 @@ void fs_fill_entry(struct fs_session *session, const struct inode *inode, bool r
 		.nodeid = inode->nodeid,
 		.entry_valid =
 			root_entry && !fs->roots->ops->fixed ? FS_ROOT_ENTRY_SECONDS : FS_FOREVER,
-		.attr_valid = attr_seconds(fs, inode),
+		.attr_valid = FS_FOREVER,
 	};
 	fs_fill_attr(session, inode, &out->attr);
 }
@@ -214,24 +216,22 @@ int fs_op_batch_forget(struct fs_request *request, struct cursor *in)
 
 int fs_op_getattr(struct fs_request *request, struct cursor *in)
 {
-	struct fs *fs = request->session->fs;
 	struct fuse_attr_out out = { 0 };
 	struct inode inode;
 	int result = fs_inode(request, &inode);
 
 	(void)in;
 	if (!result && inode.nodeid == FUSE_ROOT_ID)
-		result = fs_root_refresh(request);
+		result = fs_root_refresh(request->session->fs, &request->op);
 	if (result)
 		return result;
-	out.attr_valid = attr_seconds(fs, &inode);
+	fill_validity(request->session, &inode, &out.attr_valid, &out.attr_valid_nsec);
 	fs_fill_attr(request->session, &inode, &out.attr);
 	return fs_reply(request, &out, sizeof(out));
 }
 
 int fs_op_statx(struct fs_request *request, struct cursor *in)
 {
-	struct fs *fs = request->session->fs;
 	struct fuse_statx_out out = { 0 };
 	struct fuse_attr attr;
 	struct inode inode;
@@ -239,11 +239,11 @@ int fs_op_statx(struct fs_request *request, struct cursor *in)
 
 	(void)in;
 	if (!result && inode.nodeid == FUSE_ROOT_ID)
-		result = fs_root_refresh(request);
+		result = fs_root_refresh(request->session->fs, &request->op);
 	if (result)
 		return result;
 	fs_fill_attr(request->session, &inode, &attr);
-	out.attr_valid = attr_seconds(fs, &inode);
+	fill_validity(request->session, &inode, &out.attr_valid, &out.attr_valid_nsec);
 	out.stat = (struct fuse_statx){
 		.mask = STATX_BASIC_STATS | STATX_BTIME,
 		.blksize = attr.blksize,

@@ -52,6 +52,9 @@ void fs_session_free(struct fs_session *session)
 	read_ahead_release(session);
 	pthread_mutex_lock(&fs->lock);
 	assert(!session->deferred);
+	session->ending = true;
+	while (session->telling)
+		pthread_cond_wait(&fs->root_changed, &fs->lock);
 	if (session->previous)
 		session->previous->next = session->next;
 	else

@@ -11,6 +11,11 @@ MNT=$WORK/mnt
 mkdir -p "$MNT"
 : >"$WORK/log"
 
+# A live server is at $MNT. (Of one that was killed the kernel may go on to remember the root.)
+serving() {
+	mountpoint -q "$MNT" && [[ $(stat "$MNT/none-$RANDOM$RANDOM" 2>&1) == *"No such file"* ]]
+}
+
 # start_mount [OPTION…]: at $MNT, in the background; $server is its process.
 start_mount() {
 	# With job control: a background job without it ignores SIGINT.
@@ -19,7 +24,7 @@ start_mount() {
 	server=$!
 	set +m
 	for _ in $(seq 200); do
-		mountpoint -q "$MNT" && return
+		serving && return
 		kill -0 $server 2>/dev/null || fail "castor mount ended: $(cat "$WORK/log")"
 		sleep 0.05
 	done

@@ -44,6 +44,8 @@ struct fake {
 	struct fake_push pushes[4096];
 	size_t push_count;
 	int push_result;
+	size_t told;        /* how often that the root's attributes are not true any more */
+	int tell_result;    /* what comes of it; then it does not count */
 	int backing_result; /* what backing_open says; 0: a new id */
 	int backing_next;
 	unsigned backings; /* open ones */
@@ -74,6 +76,23 @@ static inline void fake_done(struct fs_request *request)
 	pthread_mutex_unlock(&call->lock);
 }
 
+static inline int fake_tell(struct fake *fake, struct buf *bytes)
+{
+	struct fuse_notify_inval_inode_out inval;
+	int result;
+
+	assert_int_equal(bytes->len, sizeof(inval));
+	memcpy(&inval, bytes->ptr, sizeof(inval));
+	buf_release(bytes);
+	assert_int_equal(inval.nodeid, FUSE_ROOT_ID);
+	assert_true(inval.offset < 0); /* attributes; pages stay */
+	pthread_mutex_lock(&fake->lock);
+	result = fake->tell_result;
+	fake->told += result == 0;
+	pthread_mutex_unlock(&fake->lock);
+	return result;
+}
+
 static inline int fake_notify(struct fs_session *session, int code, const struct iovec *iov,
 			      int count)
 {
@@ -81,9 +100,11 @@ static inline int fake_notify(struct fs_session *session, int code, const struct
 	struct buf all = BUF_INIT;
 	int result;
 
-	assert_int_equal(code, FUSE_NOTIFY_STORE);
 	for (int i = 0; i < count; i++)
 		buf_append(&all, iov[i].iov_base, iov[i].iov_len);
+	if (code == FUSE_NOTIFY_INVAL_INODE)
+		return fake_tell(fake, &all);
+	assert_int_equal(code, FUSE_NOTIFY_STORE);
 	pthread_mutex_lock(&fake->lock);
 	result = fake->push_result;
 	if (!result && fake->push_count < ARRAY_LEN(fake->pushes)) {

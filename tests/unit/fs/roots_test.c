@@ -4,7 +4,9 @@
 #include <errno.h>
 
 #include "../damaged_paths.h"
+#include "base/clock.h"
 #include "base/log.h"
+#include "double/double.h"
 #include "service/path_info/memory.h"
 
 static struct path_info make_info(uint8_t hash, const char *name, const struct node *node)
@@ -156,6 +158,30 @@ static void listing(void **state)
 	close_store(fake, &store, service);
 }
 
+static size_t told(struct fake *fake)
+{
+	size_t count;
+
+	pthread_mutex_lock(&fake->lock);
+	count = fake->told;
+	pthread_mutex_unlock(&fake->lock);
+	return count;
+}
+
+/* Waits until the kernel was told as often; false: not within ten seconds. */
+static bool wait_told(struct fake *fake, size_t count)
+{
+	for (int i = 0; i < 1000 && told(fake) < count; i++)
+		clock_sleep_ns(10 * NS_PER_MS);
+	return told(fake) == count;
+}
+
+static bool is_after(const struct fuse_attr_out *a, const struct fuse_attr_out *b)
+{
+	return a->attr.mtime > b->attr.mtime ||
+	       (a->attr.mtime == b->attr.mtime && a->attr.mtimensec > b->attr.mtimensec);
+}
+
 static void root_moves_with_the_set(void **state)
 {
 	struct path_info_service *service;
@@ -167,14 +193,116 @@ static void root_moves_with_the_set(void **state)
 
 	(void)state;
 	assert_int_equal(fake_getattr(fake, 1, &before), 0);
-	assert_int_equal(before.attr_valid, 0);
 	assert_int_equal(fake_getattr(fake, 1, &same), 0);
-	assert_int_equal(before.attr.mtime, same.attr.mtime);
-	assert_int_equal(before.attr.mtimensec, same.attr.mtimensec);
+	assert_false(is_after(&same, &before));
 	put(service, 1, "new", &node);
 	assert_int_equal(fake_getattr(fake, 1, &after), 0);
-	assert_true(after.attr.mtime > before.attr.mtime ||
-		    after.attr.mtimensec > before.attr.mtimensec);
+	assert_true(is_after(&after, &before));
+	close_store(fake, &store, service);
+}
+
+/* The kernel believes the root's attributes for ever, and is told, unasked, when they change. */
+static void kernel_is_told(void **state)
+{
+	struct path_info_service *service;
+	struct fuse_attr_out before, after;
+	struct fuse_init_out init;
+	struct fake_store store;
+	struct fake *fake = open_store(&store, &service, true, &init);
+	struct node node = fake_file(&store, "", "hi", 2, false);
+
+	(void)state;
+	/* A kernel that holds none of them is left in peace. */
+	put(service, 1, "first", &node);
+	clock_sleep_ns(200 * NS_PER_MS);
+	assert_int_equal(told(fake), 0);
+	assert_int_equal(fake_getattr(fake, 1, &before), 0);
+	assert_int_equal(before.attr_valid, 0xffffffff);
+	/* Nothing changed. */
+	clock_sleep_ns(200 * NS_PER_MS);
+	assert_int_equal(told(fake), 0);
+	put(service, 2, "second", &node);
+	assert_true(wait_told(fake, 1));
+	/* Once is enough until it asks again. */
+	put(service, 3, "third", &node);
+	clock_sleep_ns(200 * NS_PER_MS);
+	assert_int_equal(told(fake), 1);
+	assert_int_equal(fake_getattr(fake, 1, &after), 0);
+	assert_true(is_after(&after, &before));
+	put(service, 4, "fourth", &node);
+	assert_true(wait_told(fake, 2));
+	close_store(fake, &store, service);
+}
+
+/* What could not be told is told later. */
+static void telling_fails(void **state)
+{
+	struct path_info_service *service;
+	struct fuse_attr_out attr;
+	struct fuse_init_out init;
+	struct fake_store store;
+	struct fake *fake = open_store(&store, &service, true, &init);
+	struct node node = fake_file(&store, "", "hi", 2, false);
+
+	(void)state;
+	fake->tell_result = -ENOMEM;
+	assert_int_equal(fake_getattr(fake, 1, &attr), 0);
+	put(service, 1, "new", &node);
+	clock_sleep_ns(200 * NS_PER_MS);
+	assert_int_equal(told(fake), 0);
+	pthread_mutex_lock(&fake->lock);
+	fake->tell_result = 0;
+	pthread_mutex_unlock(&fake->lock);
+	assert_true(wait_told(fake, 1));
+	close_store(fake, &store, service);
+}
+
+/* A service that cannot tell: the kernel forgets what it asked for, again and again. */
+static void service_that_cannot_tell(void **state)
+{
+	struct path_info_service *inner = path_info_memory_new();
+	struct double_plan plan = { 0 };
+	struct path_info_service *service;
+	struct fuse_attr_out before, after;
+	struct fuse_init_out init;
+	struct fake_store store;
+	struct fake *fake;
+
+	(void)state;
+	service = double_path_info_new(inner, &plan);
+	fake_store_open(&store);
+	fake = fake_open(&store, roots_path_info_new(service, true), NULL, NULL);
+	fake_init(fake, UINT64_MAX, &init);
+	assert_int_equal(fake_getattr(fake, 1, &before), 0);
+	assert_int_equal(before.attr_valid, 0xffffffff);
+	assert_true(wait_told(fake, 1));
+	clock_sleep_ns(200 * NS_PER_MS);
+	assert_int_equal(told(fake), 1);
+	assert_int_equal(fake_getattr(fake, 1, &after), 0);
+	assert_true(is_after(&after, &before));
+	assert_true(wait_told(fake, 2));
+	fake_close(fake);
+	path_info_service_unref(service);
+	path_info_service_unref(inner);
+	fake_store_close(&store);
+}
+
+/* Who cannot be told must ask: a moment later. */
+static void transport_without_notifications(void **state)
+{
+	struct path_info_service *service = path_info_memory_new();
+	struct fuse_attr_out attr;
+	struct fuse_init_out init;
+	struct fake_store store;
+	struct fake *fake;
+
+	(void)state;
+	fake_store_open(&store);
+	fake = fake_open(&store, roots_path_info_new(service, true), NULL, &fake_plain_ops);
+	fake_init(fake, UINT64_MAX, &init);
+	assert_int_equal(fake_getattr(fake, 1, &attr), 0);
+	assert_int_equal(attr.attr_valid, 0);
+	assert_true(attr.attr_valid_nsec > 0 && attr.attr_valid_nsec <= 100000000);
 	close_store(fake, &store, service);
 }
 
@@ -243,6 +371,10 @@ int main(void)
 		cmocka_unit_test(listing_is_refused_unless_allowed),
 		cmocka_unit_test(listing),
 		cmocka_unit_test(root_moves_with_the_set),
+		cmocka_unit_test(kernel_is_told),
+		cmocka_unit_test(telling_fails),
+		cmocka_unit_test(service_that_cannot_tell),
+		cmocka_unit_test(transport_without_notifications),
 		cmocka_unit_test(explicit_list),
 		cmocka_unit_test(damage_is_left_out),
 	};
