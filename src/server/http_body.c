@@ -69,7 +69,11 @@ static enum rc read_ahead(struct sending *sending, size_t len, struct err *err)
 static ssize_t broken(struct sending *sending, const struct err *err)
 {
 	sending->failed = true;
-	log_error("%s breaks off: %s", sending->exchange->base.path, err->message);
+	/* Who went does not hear of it. */
+	if (atomic_load(&sending->exchange->cancelled))
+		log_debug("%s breaks off: %s", sending->exchange->base.path, err->message);
+	else
+		log_error("%s breaks off: %s", sending->exchange->base.path, err->message);
 	return MHD_CONTENT_READER_END_WITH_ERROR;
 }
 

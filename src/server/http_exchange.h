@@ -33,12 +33,12 @@ struct http_server {
 	bool started, drained;
 	atomic_bool draining; /* whatever is asked now is refused */
 	atomic_bool ending;   /* and whatever waits is cut off */
-	atomic_bool stopped;  /* the watching thread ends */
 	atomic_uint_least64_t traces;
 	atomic_size_t blocks_memory; /* of bodies that are being sent */
 
 	pthread_mutex_t lock;
-	pthread_cond_t idle; /* on the monotonic clock */
+	pthread_cond_t idle, stopping; /* on the monotonic clock */
+	bool stopped;                  /* the watching thread ends */
 	struct exchange *exchanges;
 };
 
@@ -58,6 +58,7 @@ struct exchange {
 	atomic_int wake;
 	unsigned status;
 	struct MHD_Response *response;
+	bool bad_target;
 	bool queued;  /* the library has the reply */
 	bool counted; /* among the requests of its client */
 	struct op op;
@@ -81,6 +82,17 @@ struct exchange *http_exchange_of(const struct http_exchange *base);
 void http_exchange_run(struct exchange *exchange, struct http_work *work,
 		       void (*run)(struct exchange *exchange, void *arg), void *arg);
 
+/* Under the server's lock: its op ends, its connection too, and if it waits it is woken. Who works for it
+ * sees its op, and who is about to suspend it comes here again. */
+void http_exchange_end(struct exchange *exchange);
+
+/* For the library, which asks whenever there is something: the headers, a piece of the body, its end. */
+enum MHD_Result http_exchange_access(void *server, struct MHD_Connection *connection,
+				     const char *target, const char *method, const char *version,
+				     const char *data, size_t *len, void **state);
+void http_exchange_completed(void *server, struct MHD_Connection *connection, void **state,
+			     enum MHD_RequestTerminationCode code);
+
 /* ---- http_watch.c: the thread that ends what does not go on ---- */
 
 void *http_watch(void *server);
@@ -91,5 +103,9 @@ void http_hang_up(int fd);
 
 /* Why the head of a request means different things to different readers, or NULL. */
 const char *http_head_fault(struct MHD_Connection *connection);
+/* For the library, which asks before it takes a target apart: the state of a request whose target hides
+ * something is the address of http_bad_target. */
+void *http_look_at_target(void *server, const char *target, struct MHD_Connection *connection);
+extern char http_bad_target;
 
 #endif

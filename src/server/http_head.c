@@ -44,6 +44,13 @@ static bool hides(const char *from, const char *to)
 	return false;
 }
 
+/* The library ended its line and the empty one after it. Nothing else lies there, but a body where lines
+ * end without CR: such a head is none of HTTP's. */
+static bool hides_last(const char *value_end)
+{
+	return value_end && (value_end[1] != '\0' || value_end[2] != '\0' || value_end[3] != '\0');
+}
+
 static bool is_number(const char *value)
 {
 	return value[0] != '\0' && strspn(value, "0123456789") == strlen(value);
@@ -76,6 +83,8 @@ const char *http_head_fault(struct MHD_Connection *connection)
 	(void)MHD_get_connection_values(connection, MHD_HEADER_KIND, look, &head);
 	if (head.fault)
 		return head.fault;
+	if (hides_last(head.value_end))
+		return "a header with a NUL byte, or lines that end without CR";
 	if (head.lengths > 1)
 		return "more than one Content-Length";
 	if (head.encodings > 1)
@@ -83,4 +92,13 @@ const char *http_head_fault(struct MHD_Connection *connection)
 	if (head.lengths > 0 && head.encodings > 0)
 		return "Content-Length beside Transfer-Encoding";
 	return head.hosts > 1 ? "more than one Host" : NULL;
+}
+
+char http_bad_target;
+
+void *http_look_at_target(void *server, const char *target, struct MHD_Connection *connection)
+{
+	(void)server, (void)connection;
+	/* The space behind it is a NUL by now. */
+	return strncmp(target + strlen(target) + 1, "HTTP/", 5) == 0 ? NULL : &http_bad_target;
 }

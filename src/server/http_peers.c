@@ -39,10 +39,12 @@ static void uncount(struct http_peers *peers, struct http_peer *peer)
 
 static void leave(struct http_peers *peers, struct http_peer *peer)
 {
-	if (peer->left || !peer->open)
+	if (peer->left)
 		return;
 	uncount(peers, peer);
-	peers->hang_up(peer->fd);
+	/* Else when it is opened. */
+	if (peer->open)
+		peers->hang_up(peer->fd);
 }
 
 static bool same_client(const struct client_key *a, const struct client_key *b)
@@ -61,7 +63,7 @@ static struct http_peer *find_idle(const struct http_peers *peers, const struct 
 	struct http_peer *found = NULL;
 
 	for (struct http_peer *at = peers->first; at; at = at->after) {
-		if (at->busy || at->left || !at->open || at->reserve)
+		if (at->busy || at->left || at->reserve)
 			continue;
 		if (of && !same_client(&at->client, of))
 			continue;
@@ -163,7 +165,9 @@ struct http_peer *http_peers_open(struct http_peers *peers, int fd)
 	peer = find_unopened(peers, fd);
 	if (peer) {
 		peer->open = true;
-		if (peers->draining)
+		if (peer->left)
+			peers->hang_up(peer->fd);
+		else if (peers->draining)
 			leave(peers, peer);
 	}
 	pthread_mutex_unlock(&peers->lock);

@@ -25,7 +25,7 @@ struct http_peer {
 	/* Under the lock of all. */
 	bool open;        /* the descriptor is the connection's: it may be hung up */
 	bool busy;        /* a request is under way */
-	bool left;        /* hung up; it counts no more */
+	bool left;        /* hung up, or will be once it is open: counts no more */
 	bool served;      /* had a request */
 	int64_t since_ns; /* not busy since */
 	struct http_peer *before, *after;

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "server/http_exchange.h"
@@ -68,15 +69,16 @@ void *http_watch(void *arg)
 {
 	struct http_server *server = arg;
 
-	while (!atomic_load(&server->stopped)) {
+	pthread_mutex_lock(&server->lock);
+	while (!server->stopped) {
 		int64_t now_ns = clock_monotonic_ns();
 
 		http_peers_check(server->peers, now_ns);
-		pthread_mutex_lock(&server->lock);
 		for (struct exchange *at = server->exchanges; at; at = at->after)
 			look_at(server, at, now_ns);
-		pthread_mutex_unlock(&server->lock);
-		clock_sleep_ns(LOOK_EVERY_MS * NS_PER_MS);
+		(void)cond_wait_until(&server->stopping, &server->lock,
+				      now_ns + LOOK_EVERY_MS * NS_PER_MS);
 	}
+	pthread_mutex_unlock(&server->lock);
 	return NULL;
 }
