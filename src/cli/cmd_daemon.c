@@ -15,7 +15,7 @@
 struct options {
 	struct cli_list listen;
 	const char *tls_cert, *tls_key, *tls_client_ca;
-	bool allow_incomplete, no_list;
+	bool allow_incomplete, no_replace, no_list;
 	struct rpc_limits limits;
 	const char *message, *memory;
 #ifdef CASTOR_WITH_HTTP
@@ -39,6 +39,10 @@ static const struct cli_option option_table[] = {
 	{ "allow-incomplete", 0, CLI_FLAG, NULL,
 	  "accept path infos whose blobs or directories are not in this store",
 	  offsetof(struct options, allow_incomplete), NULL },
+	{ "no-replace", 0, CLI_FLAG, NULL,
+	  "protect the path infos that are here: one that says the same of its path adds its "
+	  "signatures, another is refused",
+	  offsetof(struct options, no_replace), NULL },
 	{ "no-list", 0, CLI_FLAG, NULL, "refuse to list the store's paths",
 	  offsetof(struct options, no_list), NULL },
 	{ "grpc-calls", 0, CLI_UNSIGNED, "N",
@@ -219,6 +223,7 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 	if (rc == RC_OK) {
 		context = (struct store_rpc){ .services = cli->services,
 					      .allow_incomplete = options->allow_incomplete,
+					      .no_replace = options->no_replace,
 					      .allow_list = !options->no_list };
 		rc = serve(cli, server, &context, &http, options, err);
 		rpc_server_free(server);

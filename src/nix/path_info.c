@@ -136,6 +136,51 @@ void path_info_fingerprint(const struct path_info *info, struct buf *out)
 		    info->reference_count, out);
 }
 
+/* ---- Merging ---- */
+
+static bool has_signature(const struct path_info *info, const struct signature *signature)
+{
+	for (size_t i = 0; i < info->signature_count; i++) {
+		if (strcmp(info->signatures[i].name, signature->name) == 0 &&
+		    memcmp(info->signatures[i].data, signature->data, SIGNATURE_SIZE) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool path_info_add_signature(struct path_info *info, struct signature *signature)
+{
+	if (info->signature_count >= PATH_INFO_SIGNATURES_MAX || has_signature(info, signature)) {
+		signature_release(signature);
+		return false;
+	}
+	info->signatures = mem_realloc_array(info->signatures, info->signature_count + 1,
+					     sizeof(*info->signatures));
+	info->signatures[info->signature_count++] = *signature;
+	return true;
+}
+
+enum rc path_info_merge(struct path_info *info, const struct path_info *said, bool *changed,
+			struct err *err)
+{
+	CLEANUP(buf_release) struct buf known = BUF_INIT, other = BUF_INIT;
+
+	*changed = false;
+	path_info_fingerprint(info, &known);
+	path_info_fingerprint(said, &other);
+	if (!view_equal(buf_view(&known), buf_view(&other)))
+		return err_set(err, RC_EXISTS,
+			       "%s is here already, with another content, name or references",
+			       info->path.name);
+	for (size_t i = 0; i < said->signature_count; i++) {
+		struct signature copy = said->signatures[i];
+
+		copy.name = mem_strdup(copy.name);
+		*changed |= path_info_add_signature(info, &copy);
+	}
+	return RC_OK;
+}
+
 /* ---- Encoding ---- */
 
 static void append_element_buf(struct buf *out, uint32_t number, const struct buf *element)

@@ -51,4 +51,12 @@ enum rc path_info_check_ca(const struct path_info *info, struct err *err) MUST_U
 /* What a signature of it covers; appends. */
 void path_info_fingerprint(const struct path_info *info, struct buf *out);
 
+/* Adds a signature, whose name it takes over, where it is not there and there is room for it. */
+bool path_info_add_signature(struct path_info *info, struct signature *signature);
+/* What is said of a path that `info` is known of already: its signatures are added, and nothing else
+ * changes. *changed: one was new. RC_EXISTS, and nothing is added: it has another fingerprint, which the
+ * signatures that are there do not cover. */
+enum rc path_info_merge(struct path_info *info, const struct path_info *said, bool *changed,
+			struct err *err) MUST_USE;
+
 #endif

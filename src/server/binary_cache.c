@@ -83,6 +83,7 @@ struct binary_cache *binary_cache_new(const struct binary_cache_options *options
 		"StoreDir: " STORE_DIR "\nWantMassQuery: 1\nPriority: %u\n", options->priority);
 
 	cache->options = *options;
+	cache->options.publish.keep_ns = options->upload_limits.keep_ns;
 	cache->services = options->services;
 	cache->remote = blob_service_latency(options->services->blobs) == BLOB_LATENCY_REMOTE ||
 			directory_service_is_remote(options->services->directories);

@@ -152,9 +152,14 @@ static void file_work(struct binary_cache *cache, struct http_exchange *exchange
 {
 	struct pending_upload pending AUTO_PENDING_UPLOAD = { 0 };
 	struct cache_request *request = exchange->state;
+	struct scratch_store *scratch = cache->services->scratch;
+	struct digest key = digest_of(url_of(exchange));
 
-	request->rc = pending_upload_get(cache->services->scratch, op, url_of(exchange), &pending,
-					 &request->err);
+	request->rc = pending_upload_get(scratch, op, url_of(exchange), &pending, &request->err);
+	/* Who hears that it is here does not send it again, and may need some time for its narinfo. */
+	if (request->rc == RC_OK)
+		request->rc = pending_upload_renew(scratch, op, &key, &pending, false,
+						   cache->options.publish.keep_ns, &request->err);
 }
 
 static enum http_next file_end(struct binary_cache *cache, struct http_exchange *exchange)

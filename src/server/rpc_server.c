@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/cond.h"
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/log.h"

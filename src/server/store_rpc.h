@@ -12,7 +12,8 @@
 struct store_rpc {
 	struct services services; /* borrowed; all but nar_facts are needed */
 	bool allow_incomplete; /* a path info may be put whose blobs or directories are not here */
-	bool allow_list;       /* PathInfoService.List */
+	bool no_replace; /* what is said of a path that is here adds signatures, or is refused */
+	bool allow_list; /* PathInfoService.List */
 	/* Made by store_rpc_register: */
 	struct put_group *puts; /* NULL: each upload is committed in a thread of its own */
 	struct pool *encoders;  /* compress the chunks of large uploads */

@@ -180,28 +180,6 @@ static enum rc find_pending(const struct services *services, const struct op *op
 
 /* ---- All of it ---- */
 
-static bool has_signature(const struct path_info *info, const struct signature *signature)
-{
-	for (size_t i = 0; i < info->signature_count; i++) {
-		if (strcmp(info->signatures[i].name, signature->name) == 0 &&
-		    memcmp(info->signatures[i].data, signature->data, SIGNATURE_SIZE) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Takes the signature over. */
-static void add_signature(struct path_info *info, struct signature *signature)
-{
-	if (info->signature_count >= PATH_INFO_SIGNATURES_MAX || has_signature(info, signature)) {
-		signature_release(signature);
-		return;
-	}
-	info->signatures = mem_realloc_array(info->signatures, info->signature_count + 1,
-					     sizeof(*info->signatures));
-	info->signatures[info->signature_count++] = *signature;
-}
-
 enum rc nar_sign(struct path_info *info, const struct nar_publish_policy *policy, struct err *err)
 {
 	struct buf covered CLEANUP(buf_release) = BUF_INIT;
@@ -214,32 +192,15 @@ enum rc nar_sign(struct path_info *info, const struct nar_publish_policy *policy
 
 		rc = signature_make(&policy->sign[i], buf_view(&covered), &signature, err);
 		if (rc == RC_OK)
-			add_signature(info, &signature);
+			(void)path_info_add_signature(info, &signature);
 	}
 	return rc;
 }
 
-/* The path is here: with the same NAR the narinfo brings its signatures, with another it is refused. */
-static enum rc take_existing(const struct path_info *existing, struct path_info *info,
-			     struct err *err)
-{
-	if (memcmp(&existing->nar_sha256, &info->nar_sha256, sizeof(info->nar_sha256)) != 0)
-		return err_set(err, RC_EXISTS, "%s is here already, with another content",
-			       info->path.name);
-	for (size_t i = 0; i < existing->signature_count; i++) {
-		struct signature copy = existing->signatures[i];
-
-		copy.name = mem_strdup(copy.name);
-		add_signature(info, &copy);
-	}
-	return RC_OK;
-}
-
 static enum rc publish(const struct services *services, const struct op *op,
-		       const struct nar_publish_policy *policy, struct narinfo *narinfo,
-		       const struct node *root, bool check_content, struct err *err)
+		       const struct nar_publish_policy *policy, struct path_info *info,
+		       const struct node *root, struct err *err)
 {
-	struct path_info *info = &narinfo->info;
 	char basename[STORE_PATH_BASENAME_MAX + 1];
 	struct node named = *root;
 	enum rc rc;
@@ -248,11 +209,27 @@ static enum rc publish(const struct services *services, const struct op *op,
 	named.name = view_of_string(basename);
 	node_copy(&info->node, &named);
 	rc = path_info_check(info, err);
-	if (rc == RC_OK && check_content)
+	if (rc == RC_OK)
 		rc = nar_check_ca(services, op, info, err);
 	if (rc == RC_OK)
 		rc = nar_sign(info, policy, err);
-	return rc == RC_OK ? path_info_service_put(services->path_infos, op, info, NULL, err) : rc;
+	return rc == RC_OK ? path_info_service_add(services->path_infos, op, info, NULL, err) : rc;
+}
+
+/* The path is here: nothing but signatures can be new. */
+static enum rc publish_again(const struct services *services, const struct op *op,
+			     const struct nar_publish_policy *policy, struct path_info *existing,
+			     struct path_info *info, struct err *err)
+{
+	bool changed;
+	enum rc rc = path_info_merge(existing, info, &changed, err);
+
+	if (rc == RC_OK && services->kept.blobs) /* perhaps an upstream alone has it */
+		rc = completeness_keep(services, op, &existing->node, err);
+	node_copy(&info->node, &existing->node);
+	if (rc == RC_OK)
+		rc = nar_sign(info, policy, err);
+	return rc == RC_OK ? path_info_service_add(services->path_infos, op, info, NULL, err) : rc;
 }
 
 enum rc nar_publish(const struct services *services, const struct op *op,
@@ -263,7 +240,6 @@ enum rc nar_publish(const struct services *services, const struct op *op,
 	struct path_info existing AUTO_PATH_INFO = { 0 };
 	struct pending_upload pending AUTO_PENDING_UPLOAD = { 0 };
 	struct digest key;
-	bool have;
 	enum rc rc = narinfo_parse(text, &narinfo, err);
 
 	if (rc == RC_OK)
@@ -271,29 +247,20 @@ enum rc nar_publish(const struct services *services, const struct op *op,
 	if (rc != RC_OK)
 		return rc;
 	rc = path_info_service_get(services->path_infos, op, hash, &existing, err);
-	have = rc == RC_OK;
-	if (have)
-		rc = take_existing(&existing, &narinfo.info, err);
-	if (rc != RC_OK && rc != RC_NOT_FOUND)
+	if (rc == RC_OK)
+		return publish_again(services, op, policy, &existing, &narinfo.info, err);
+	if (rc != RC_NOT_FOUND)
 		return rc;
 	rc = find_pending(services, op, &narinfo, &pending, &key, err);
-	if (rc == RC_NOT_FOUND && !have)
+	if (rc == RC_NOT_FOUND)
 		return err_set(err, RC_FAILED_PRECONDITION,
 			       "no NAR of %s was uploaded, or too long ago: upload it first",
 			       narinfo.info.path.name);
-	if (rc == RC_NOT_FOUND) {
-		/* Perhaps an upstream alone has it. */
-		rc = services->kept.blobs ? completeness_keep(services, op, &existing.node, err)
-					  : RC_OK;
-		return rc == RC_OK
-			       ? publish(services, op, policy, &narinfo, &existing.node, false, err)
-			       : rc;
-	}
 	if (rc == RC_OK)
-		rc = publish(services, op, policy, &narinfo, &pending.root, true, err);
-	/* What is published needs no record; one that stays expires. */
-	if (rc == RC_OK && scratch_store_remove(services->scratch, op, SCRATCH_PENDING_UPLOADS,
-						&key, NULL) != RC_OK)
+		rc = publish(services, op, policy, &narinfo.info, &pending.root, err);
+	/* Other narinfos may name it, too. It is published whether that is remembered or not. */
+	if (rc == RC_OK && pending_upload_renew(services->scratch, op, &key, &pending, true,
+						policy->keep_ns, NULL) != RC_OK)
 		return RC_OK;
 	return rc;
 }

@@ -17,15 +17,16 @@ struct nar_publish_policy {
 	size_t key_count;              /* 0: none need have */
 	const struct secret_key *sign; /* each of them signs what is published; borrowed */
 	size_t sign_count;
+	int64_t keep_ns; /* how long a NAR is kept for further narinfos that name it */
 };
 
 /*
  * hash is that of the request. The NAR is the pending one under the narinfo's URL, or any pending one
- * with its hash; or the path is here already with that NAR, and the signatures are added.
+ * with its hash, which goes on waiting for others; or the path is here already, and the signatures are added.
  *
  * RC_INVALID: the narinfo is broken, or of another path, or does not fit its NAR (size, hashes, content
  * address). RC_NOT_PERMITTED: no key of the policy signed it. RC_EXISTS: the path is here with another
- * NAR. RC_FAILED_PRECONDITION: no NAR of it was uploaded. Needs all of services.
+ * NAR or other references. RC_FAILED_PRECONDITION: no NAR of it was uploaded. Needs all of services.
  */
 enum rc nar_publish(const struct services *services, const struct op *op,
 		    const struct nar_publish_policy *policy,

@@ -27,7 +27,7 @@ enum {
 const struct nar_upload_limits nar_upload_limits_default = {
 	.nar_bytes = UINT64_C(1) << 40,
 	.client_bytes = UINT64_C(64) << 30,
-	.keep_ns = 3600 * NS_PER_S,
+	.keep_ns = 24 * 3600 * NS_PER_S,
 	.upload_ns = 6 * 3600 * NS_PER_S,
 	.parallel = 8,
 };

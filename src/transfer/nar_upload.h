@@ -18,11 +18,11 @@
 struct nar_upload_limits {
 	uint64_t nar_bytes;    /* of one NAR, decompressed */
 	uint64_t client_bytes; /* of all NARs of one client that wait for their narinfo */
-	int64_t keep_ns;       /* how long one waits */
+	int64_t keep_ns;       /* how long one waits, from its upload or its last use */
 	int64_t upload_ns;     /* how long one upload may take */
 	unsigned parallel;     /* uploads at once; each may hold the memory of an import */
 };
-/* 1 TiB, 64 GiB, one hour, six hours, 8. */
+/* 1 TiB, 64 GiB, a day, six hours, 8. */
 extern const struct nar_upload_limits nar_upload_limits_default;
 
 struct nar_uploads;

@@ -1,5 +1,5 @@
 /*
- * A record: u8 version (1), i64 expiry, the client's digest, u64 size and SHA-256 of the NAR, u64 size
+ * A record: u8 version (2), u8 1 if published, i64 expiry, the client's digest, u64 size and SHA-256 of the NAR, u64 size
  * and SHA-256 of the file, then the encoded node to the end; little-endian.
  */
 #include "transfer/pending_upload.h"
@@ -11,7 +11,7 @@
 #include "base/cursor.h"
 #include "base/mem.h"
 
-enum { RECORD_VERSION = 1, EXPIRED_MAX = 256 };
+enum { RECORD_VERSION = 2, EXPIRED_MAX = 256 };
 
 void pending_upload_release(struct pending_upload *pending)
 {
@@ -22,6 +22,7 @@ void pending_upload_release(struct pending_upload *pending)
 void pending_upload_encode(const struct pending_upload *pending, struct buf *out)
 {
 	buf_append_byte(out, RECORD_VERSION);
+	buf_append_byte(out, pending->published);
 	buf_append_u64le(out, (uint64_t)pending->expires_ns);
 	buf_append(out, pending->client.bytes, DIGEST_SIZE);
 	buf_append_u64le(out, pending->facts.nar_size);
@@ -37,10 +38,11 @@ enum rc pending_upload_decode(struct view bytes, struct pending_upload *out, str
 	struct node node;
 	struct view rest;
 	uint64_t expires;
-	uint8_t version;
+	uint8_t version, published;
 
 	memset(out, 0, sizeof(*out));
 	cursor_u8(&cursor, &version);
+	cursor_u8(&cursor, &published);
 	cursor_u64le(&cursor, &expires);
 	cursor_copy(&cursor, out->client.bytes, DIGEST_SIZE);
 	cursor_u64le(&cursor, &out->facts.nar_size);
@@ -48,24 +50,45 @@ enum rc pending_upload_decode(struct view bytes, struct pending_upload *out, str
 	cursor_u64le(&cursor, &out->file_size);
 	cursor_copy(&cursor, &out->file_sha256, sizeof(out->file_sha256));
 	if (!cursor_view(&cursor, cursor_left(&cursor), &rest) || version != RECORD_VERSION ||
-	    node_decode(rest, &node, err) != RC_OK || node.name.len > 0) {
+	    published > 1 || node_decode(rest, &node, err) != RC_OK || node.name.len > 0) {
 		memset(out, 0, sizeof(*out));
 		return err_set(err, RC_CORRUPT, "the record of a pending upload is damaged");
 	}
 	out->expires_ns = (int64_t)expires;
+	out->published = published != 0;
 	node_copy(&out->root, &node);
 	return RC_OK;
+}
+
+static enum rc put(struct scratch_store *scratch, const struct op *op, const struct digest *key,
+		   const struct pending_upload *pending, struct err *err)
+{
+	struct buf record CLEANUP(buf_release) = BUF_INIT;
+
+	pending_upload_encode(pending, &record);
+	return scratch_store_put(scratch, op, SCRATCH_PENDING_UPLOADS, key, buf_view(&record), err);
 }
 
 enum rc pending_upload_put(struct scratch_store *scratch, const struct op *op, struct view url,
 			   const struct pending_upload *pending, struct err *err)
 {
-	struct buf record CLEANUP(buf_release) = BUF_INIT;
 	struct digest key = digest_of(url);
 
-	pending_upload_encode(pending, &record);
-	return scratch_store_put(scratch, op, SCRATCH_PENDING_UPLOADS, &key, buf_view(&record),
-				 err);
+	return put(scratch, op, &key, pending, err);
+}
+
+enum rc pending_upload_renew(struct scratch_store *scratch, const struct op *op,
+			     const struct digest *key, struct pending_upload *pending,
+			     bool published, int64_t keep_ns, struct err *err)
+{
+	int64_t now = clock_realtime_ns();
+	bool news = published && !pending->published;
+
+	if (!news && pending->expires_ns > now + keep_ns / 2)
+		return RC_OK;
+	pending->published |= published;
+	pending->expires_ns = now + keep_ns;
+	return put(scratch, op, key, pending, err);
 }
 
 enum rc pending_upload_get(struct scratch_store *scratch, const struct op *op, struct view url,
@@ -142,7 +165,7 @@ static bool sum_one(void *context, const struct digest *key, struct view value)
 	if (damaged || pending.expires_ns <= sum->now) {
 		if (sum->expired_count < EXPIRED_MAX)
 			sum->expired[sum->expired_count++] = *key;
-	} else if (digest_equal(&pending.client, sum->client)) {
+	} else if (!pending.published && digest_equal(&pending.client, sum->client)) {
 		sum->bytes += pending.facts.nar_size;
 	}
 	if (!damaged)

@@ -6,6 +6,7 @@
 #ifndef CASTOR_TRANSFER_PENDING_UPLOAD_H
 #define CASTOR_TRANSFER_PENDING_UPLOAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -22,6 +23,7 @@ enum { PENDING_URL_MAX = 1024 };
 
 struct pending_upload {
 	int64_t expires_ns;   /* CLOCK_REALTIME */
+	bool published;       /* some narinfo named it: it may name it again, but it is no burden */
 	struct digest client; /* of whatever tells clients apart */
 	struct nar_facts facts;
 	uint64_t file_size; /* as it was uploaded, compressed */
@@ -44,11 +46,16 @@ enum rc pending_upload_put(struct scratch_store *scratch, const struct op *op, s
 /* RC_NOT_FOUND also for one that has expired. */
 enum rc pending_upload_get(struct scratch_store *scratch, const struct op *op, struct view url,
 			   struct pending_upload *out, struct err *err) MUST_USE;
+/* It was asked about, or used, and so it waits for keep_ns from now on: put again, if that makes enough of
+ * a difference, or if `published` is news. */
+enum rc pending_upload_renew(struct scratch_store *scratch, const struct op *op,
+			     const struct digest *key, struct pending_upload *pending,
+			     bool published, int64_t keep_ns, struct err *err) MUST_USE;
 /* Any with that NAR, under whatever URL. RC_NOT_FOUND. */
 enum rc pending_upload_find(struct scratch_store *scratch, const struct op *op,
 			    const struct nar_hash *nar_sha256, struct pending_upload *out,
 			    struct digest *key, struct err *err) MUST_USE;
-/* Bytes of NARs that wait for this client; forgets all that have expired. */
+/* Bytes of NARs that wait for a first narinfo, of this client; forgets all that have expired. */
 enum rc pending_upload_sum(struct scratch_store *scratch, const struct op *op,
 			   const struct digest *client, uint64_t *out, struct err *err) MUST_USE;
 

@@ -399,6 +399,96 @@ static void reopened(struct fixture *fixture)
 	}
 }
 
+/* ---- Adding: what is there is protected ---- */
+
+static struct signature signature_of(const char *name, uint64_t number)
+{
+	struct signature signature = { .name = mem_strdup(name) };
+
+	random_bytes(number, signature.data, SIGNATURE_SIZE);
+	return signature;
+}
+
+static void adding_merges_signatures(struct fixture *fixture)
+{
+	struct path_info_service *service = fixture->services.path_infos;
+	struct path_info first AUTO_PATH_INFO = make_full(1), again AUTO_PATH_INFO = make_full(1);
+	struct path_info stored AUTO_PATH_INFO = { 0 }, found AUTO_PATH_INFO = { 0 };
+	struct signature more = signature_of("third", 77);
+
+	must(path_info_service_add(service, &op_none, &first, &stored, &last_err));
+	check_equal(&stored, &first);
+	path_info_release(&stored);
+	/* What no signature covers stays as it was, too. */
+	again.has_deriver = again.has_ca = false;
+	assert_true(path_info_add_signature(&again, &more));
+	must(path_info_service_add(service, &op_none, &again, &stored, &last_err));
+	must(path_info_service_get(service, &op_none, first.path.hash, &found, &last_err));
+	check_equal(&stored, &found);
+	assert_int_equal(found.signature_count, 3);
+	assert_string_equal(found.signatures[2].name, "third");
+	assert_true(found.has_deriver && found.has_ca);
+}
+
+static void adding_replaces_nothing(struct fixture *fixture)
+{
+	struct path_info_service *service = fixture->services.path_infos;
+	struct path_info first AUTO_PATH_INFO = make_full(1), stored AUTO_PATH_INFO = { 0 };
+
+	must(path_info_service_add(service, &op_none, &first, NULL, &last_err));
+	for (int what = 0; what < 4; what++) {
+		struct path_info other AUTO_PATH_INFO = make_full(1);
+
+		if (what == 0)
+			other.reference_count--;
+		else if (what == 1)
+			other.nar_sha256.bytes[0] ^= 1;
+		else if (what == 2)
+			other.nar_size++;
+		else
+			other.references[1].hash[5] ^= 1;
+		expect(RC_EXISTS,
+		       path_info_service_add(service, &op_none, &other, &stored, &last_err));
+		assert_int_equal(stored.signature_count, 0);
+		check_there(service, &first);
+	}
+}
+
+struct adding {
+	struct path_info_service *service;
+	unsigned number;
+};
+
+static void *add_one(void *arg)
+{
+	struct adding *adding = arg;
+	struct path_info info AUTO_PATH_INFO = make(5);
+	struct signature signature = signature_of("key", adding->number);
+
+	assert_true(path_info_add_signature(&info, &signature));
+	must(path_info_service_add(adding->service, &op_none, &info, NULL, &last_err));
+	return NULL;
+}
+
+/* Many at once: no signature is lost. */
+static void adding_at_once(struct fixture *fixture)
+{
+	enum { ADDERS = 8 };
+	struct path_info found AUTO_PATH_INFO = { 0 }, wanted AUTO_PATH_INFO = make(5);
+	struct adding adding[ADDERS];
+	pthread_t threads[ADDERS];
+
+	for (unsigned i = 0; i < ADDERS; i++) {
+		adding[i] = (struct adding){ fixture->services.path_infos, i };
+		assert_int_equal(pthread_create(&threads[i], NULL, add_one, &adding[i]), 0);
+	}
+	for (int i = 0; i < ADDERS; i++)
+		pthread_join(threads[i], NULL);
+	must(path_info_service_get(fixture->services.path_infos, &op_none, wanted.path.hash, &found,
+				   &last_err));
+	assert_int_equal(found.signature_count, ADDERS);
+}
+
 static bool has_path_infos(const struct services *services)
 {
 	return services->path_infos != NULL;
@@ -411,6 +501,9 @@ int main(void)
 		{ "put and get", put_and_get },
 		{ "all kinds of nodes", all_kinds_of_nodes },
 		{ "a later one replaces", later_one_replaces },
+		{ "adding merges signatures", adding_merges_signatures },
+		{ "adding replaces nothing", adding_replaces_nothing },
+		{ "adding at once", adding_at_once },
 		{ "invalid ones are refused", invalid_ones_are_refused },
 		{ "listing", listing },
 		{ "listing while putting", listing_while_putting },

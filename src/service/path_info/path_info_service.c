@@ -1,6 +1,7 @@
 /* The path-info service's wrappers. */
 #include "service/path_info/path_info_service.h"
 
+#include <pthread.h>
 #include <assert.h>
 #include <string.h>
 
@@ -104,6 +105,42 @@ enum rc path_info_service_put(struct path_info_service *service, const struct op
 	if (rc != RC_OK && stored)
 		clear(stored);
 	return called(service, op, "path info put", info->path.hash, rc);
+}
+
+/* By the first byte of the hash: what is found out of a path has to hold until it is put. */
+enum { ADDING = 64 };
+static pthread_mutex_t adding[ADDING] = { [0 ... ADDING - 1] = PTHREAD_MUTEX_INITIALIZER };
+
+static enum rc add(struct path_info_service *service, const struct op *op,
+		   const struct path_info *info, struct path_info *stored, struct err *err)
+{
+	struct path_info known AUTO_PATH_INFO = { 0 };
+	bool changed = false;
+	enum rc rc = path_info_service_get(service, op, info->path.hash, &known, err);
+
+	if (rc == RC_NOT_FOUND)
+		return path_info_service_put(service, op, info, stored, err);
+	if (rc == RC_OK)
+		rc = path_info_merge(&known, info, &changed, err);
+	if (rc == RC_OK && changed)
+		return path_info_service_put(service, op, &known, stored, err);
+	if (rc == RC_OK && stored)
+		path_info_copy(stored, &known);
+	return rc;
+}
+
+enum rc path_info_service_add(struct path_info_service *service, const struct op *op,
+			      const struct path_info *info, struct path_info *stored,
+			      struct err *err)
+{
+	pthread_mutex_t *lock = &adding[info->path.hash[0] % ADDING];
+
+	if (stored)
+		*stored = (struct path_info){ 0 };
+	pthread_mutex_lock(lock);
+	enum rc rc = add(service, op, info, stored, err);
+	pthread_mutex_unlock(lock);
+	return rc;
 }
 
 enum rc path_info_service_list(struct path_info_service *service, const struct op *op,

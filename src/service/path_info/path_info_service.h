@@ -69,6 +69,11 @@ enum rc path_info_service_get(struct path_info_service *service, const struct op
 enum rc path_info_service_put(struct path_info_service *service, const struct op *op,
 			      const struct path_info *info, struct path_info *stored,
 			      struct err *err) MUST_USE;
+/* The same, but what is there already is not replaced: it is merged (path_info_merge), or RC_EXISTS.
+ * No two calls for one path are under way at once in this process. */
+enum rc path_info_service_add(struct path_info_service *service, const struct op *op,
+			      const struct path_info *info, struct path_info *stored,
+			      struct err *err) MUST_USE;
 enum rc path_info_service_list(struct path_info_service *service, const struct op *op,
 			       const uint8_t after[STORE_PATH_HASH_SIZE],
 			       struct path_info_iter **out, struct err *err) MUST_USE;

@@ -282,6 +282,30 @@ static void incomplete_path_infos(void **state)
 	stop(&fixture);
 }
 
+/* A daemon that is told to protect what it has. */
+static void path_infos_are_not_replaced(void **state)
+{
+	struct fixture fixture;
+	struct buf info CLEANUP(buf_release) = BUF_INIT, other CLEANUP(buf_release) = BUF_INIT;
+	struct buf reply CLEANUP(buf_release) = BUF_INIT;
+	struct path_info parsed AUTO_PATH_INFO = { 0 };
+	const char *put = "store.v1.PathInfoService/Put";
+
+	(void)state;
+	start(&fixture, "?package=snix");
+	golden_wire("PathInfoService.Get", 0, &info);
+	assert_ok(path_info_decode(buf_view(&info), &parsed, &fixture.err), &fixture.err);
+	parsed.nar_size++;
+	path_info_encode(&parsed, &other);
+	assert_ok(unary(&fixture, put, &info, &reply), &fixture.err);
+	fixture.daemon.served.no_replace = true;
+	assert_rc(RC_EXISTS, unary(&fixture, put, &other, &reply), &fixture.err);
+	assert_ok(unary(&fixture, put, &info, &reply), &fixture.err);
+	fixture.daemon.served.no_replace = false;
+	assert_ok(unary(&fixture, put, &other, &reply), &fixture.err);
+	stop(&fixture);
+}
+
 static void unknown_and_malformed(void **state)
 {
 	struct fixture fixture;
@@ -398,6 +422,7 @@ int main(void)
 		cmocka_unit_test(wrong_uploads_leave_nothing),
 		cmocka_unit_test(a_cut_upload_leaves_nothing),
 		cmocka_unit_test(incomplete_path_infos),
+		cmocka_unit_test(path_infos_are_not_replaced),
 		cmocka_unit_test(unknown_and_malformed),
 		cmocka_unit_test(a_restarted_server),
 		cmocka_unit_test(a_live_socket_is_not_taken),

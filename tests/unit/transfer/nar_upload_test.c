@@ -187,7 +187,7 @@ static void nar_then_narinfo(void **state)
 		assert_ok(publish(&server, NULL, &narinfo, &err), &err);
 		assert_true(is_known(&server, &narinfo, &info));
 		assert_int_equal(info.nar_size, nar.len);
-		/* The record is gone; what is known may be said again. */
+		/* What is known may be said again. */
 		assert_ok(publish(&server, NULL, &narinfo, &err), &err);
 		server_release(&server);
 	}
@@ -280,6 +280,92 @@ static void another_content_of_a_known_path(void **state)
 	server_release(&server);
 }
 
+/* Every narinfo that names a NAR publishes its path, in any order, until the NAR expires. */
+static void many_narinfos_of_one_nar(void **state)
+{
+	AUTO_BUF nar = BUF_INIT;
+	const struct nar_publish_policy policy = { .keep_ns = 3600 * NS_PER_S };
+	struct pending_upload pending AUTO_PENDING_UPLOAD = { 0 };
+	struct view url = view_of_string("nar/x.nar");
+	struct err err = ERR_INIT;
+	struct server server;
+	uint64_t sum;
+
+	(void)state;
+	make_nar(view_of_string("one"), &nar);
+	server_init(&server);
+	assert_ok(push(&server, "nar/x.nar", buf_view(&nar), SIZE_MAX, &err), &err);
+	for (uint8_t i = 0; i < 4; i++) {
+		AUTO_NARINFO struct narinfo narinfo =
+			narinfo_of(buf_view(&nar), i % 2 ? "nar/x.nar" : "nar/other.nar");
+		AUTO_PATH_INFO struct path_info info = { 0 };
+
+		narinfo.info.has_ca = false;
+		narinfo.info.path.hash[0] = i;
+		assert_ok(publish(&server, &policy, &narinfo, &err), &err);
+		assert_true(is_known(&server, &narinfo, &info));
+	}
+	/* It is kept, and is no burden to who sent it. */
+	assert_ok(pending_upload_get(server.services.scratch, &op_none, url, &pending, &err), &err);
+	assert_true(pending.published);
+	assert_true(pending.expires_ns > clock_realtime_ns() + 3000 * NS_PER_S);
+	assert_ok(
+		pending_upload_sum(server.services.scratch, &op_none, &pending.client, &sum, &err),
+		&err);
+	assert_int_equal(sum, 0);
+	server_release(&server);
+}
+
+/* Of a path that is published, a narinfo changes nothing but signatures. */
+static void published_narinfos_stay(void **state)
+{
+	AUTO_BUF nar = BUF_INIT;
+	AUTO_NARINFO struct narinfo narinfo = { 0 };
+	struct store_path reference = { .name = "other" };
+	struct secret_key key;
+	struct signature signature;
+	AUTO_BUF covered = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct server server;
+
+	(void)state;
+	make_nar(view_of_string("stays"), &nar);
+	server_init(&server);
+	narinfo = narinfo_of(buf_view(&nar), "nar/x.nar");
+	narinfo.info.has_ca = false;
+	narinfo.info.has_deriver = true;
+	strcpy(narinfo.info.deriver.name, "builder");
+	assert_ok(push(&server, "nar/x.nar", buf_view(&nar), SIZE_MAX, &err), &err);
+	assert_ok(publish(&server, NULL, &narinfo, &err), &err);
+	for (int change = 0; change < 3; change++) {
+		AUTO_PATH_INFO struct path_info info = { 0 };
+		struct narinfo other = narinfo; /* borrows all */
+
+		if (change == 0) {
+			other.info.references = &reference;
+			other.info.reference_count = 1;
+		} else if (change == 1) {
+			strcpy(other.info.deriver.name, "somebody");
+		} else {
+			assert_ok(secret_key_generate(view_of_string("new-1"), &key, &err), &err);
+			path_info_fingerprint(&other.info, &covered);
+			assert_ok(signature_make(&key, buf_view(&covered), &signature, &err), &err);
+			other.info.signatures = &signature;
+			other.info.signature_count = 1;
+		}
+		/* With its NAR sent again, too. */
+		assert_ok(push(&server, "nar/y.nar", buf_view(&nar), SIZE_MAX, &err), &err);
+		assert_rc(change == 0 ? RC_EXISTS : RC_OK, publish(&server, NULL, &other, &err),
+			  &err);
+		assert_true(is_known(&server, &narinfo, &info));
+		assert_int_equal(info.reference_count, 0);
+		assert_string_equal(info.deriver.name, "builder");
+		assert_int_equal(info.signature_count, change == 2);
+	}
+	signature_release(&signature);
+	server_release(&server);
+}
+
 static void signatures(void **state)
 {
 	struct secret_key good, bad, ours[2];
@@ -296,7 +382,7 @@ static void signatures(void **state)
 	assert_ok(secret_key_generate(view_of_string("ours-1"), &ours[0], &err), &err);
 	assert_ok(secret_key_generate(view_of_string("ours-2"), &ours[1], &err), &err);
 	secret_key_public(&good, &trusted);
-	const struct nar_publish_policy policy = { &trusted, 1, ours, 2 };
+	const struct nar_publish_policy policy = { &trusted, 1, ours, 2, 0 };
 
 	make_nar(view_of_string("signed"), &nar);
 	narinfo = narinfo_of(buf_view(&nar), "nar/x.nar");
@@ -455,6 +541,8 @@ int main(void)
 		cmocka_unit_test(compressed_and_by_hash),
 		cmocka_unit_test(what_does_not_fit),
 		cmocka_unit_test(another_content_of_a_known_path),
+		cmocka_unit_test(many_narinfos_of_one_nar),
+		cmocka_unit_test(published_narinfos_stay),
 		cmocka_unit_test(signatures),
 		cmocka_unit_test(flat_content_addresses),
 		cmocka_unit_test(broken_bodies),
