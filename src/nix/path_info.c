@@ -104,6 +104,15 @@ enum rc path_info_check(const struct path_info *info, struct err *err)
 	return rc;
 }
 
+bool path_info_refers_to_itself(const struct path_info *info)
+{
+	for (size_t i = 0; i < info->reference_count; i++) {
+		if (store_path_equal(&info->references[i], &info->path))
+			return true;
+	}
+	return false;
+}
+
 enum rc path_info_check_ca(const struct path_info *info, struct err *err)
 {
 	AUTO_FREE struct store_path *others = NULL;
@@ -123,7 +132,7 @@ enum rc path_info_check_ca(const struct path_info *info, struct err *err)
 	if (rc == RC_OK && !store_path_equal(&path, &info->path))
 		rc = err_set(err, RC_INVALID, "the content address of %s leads to another path",
 			     info->path.name);
-	if (rc == RC_OK && info->ca.kind == CA_NAR_SHA256 &&
+	if (rc == RC_OK && info->ca.kind == CA_NAR_SHA256 && count == info->reference_count &&
 	    memcmp(info->ca.digest, info->nar_sha256.bytes, sizeof(info->nar_sha256.bytes)) != 0)
 		rc = err_set(err, RC_INVALID, "the content address of %s is not its NAR's hash",
 			     info->path.name);

@@ -44,8 +44,10 @@ void path_info_encode(const struct path_info *info, struct buf *out);
 enum rc path_info_decode(struct view message, struct path_info *out, struct err *err) MUST_USE;
 /* The same checks on a value that a program filled in. */
 enum rc path_info_check(const struct path_info *info, struct err *err) MUST_USE;
+bool path_info_refers_to_itself(const struct path_info *info);
 /* That the content address, where there is one, leads to the store path, and where it is that of the
- * NAR, to its hash. Whether other content has the digest that it names, only the content can tell.
+ * NAR, to its hash; not so that of a path that refers to itself (modulo_hash.h). Whether the content has the
+ * digest that such a one or any other names, only the content can tell (nar_check_ca).
  */
 enum rc path_info_check_ca(const struct path_info *info, struct err *err) MUST_USE;
 /* What a signature of it covers; appends. */

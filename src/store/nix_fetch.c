@@ -21,6 +21,7 @@
 #include "transfer/completeness.h"
 #include "transfer/copy.h"
 #include "transfer/nar.h"
+#include "transfer/nar_publish.h"
 
 enum {
 	/* What a compressed stream may have beyond the archive's own length. */
@@ -127,7 +128,8 @@ static enum rc check_narinfo(const struct nix_cache *cache,
 		return rc == RC_INVALID ? RC_CORRUPT : rc;
 	if (cache->key_count == 0)
 		return RC_OK;
-	/* This address covers all that a signature would. */
+	/* This address covers all that a signature would; of a path that refers to itself once its content is
+	 * here (nar_check_ca). */
 	if (info->has_ca && info->ca.kind == CA_NAR_SHA256)
 		return RC_OK;
 	path_info_fingerprint(info, &covered);
@@ -432,6 +434,8 @@ enum rc nix_fetch(struct nix_cache *cache, const struct op *op,
 	node_copy(&narinfo.info.node, &named);
 	node_release(&root);
 	rc = path_info_check(&narinfo.info, err);
+	if (rc == RC_OK)
+		rc = nar_check_ca(&cache->near, op, &narinfo.info, err);
 	if (rc != RC_OK)
 		return rc == RC_INVALID ? RC_CORRUPT : rc;
 	*out = narinfo.info;

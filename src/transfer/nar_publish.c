@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 
 #include "base/mem.h"
+#include "nix/modulo_hash.h"
 #include "nix/narinfo.h"
 #include "transfer/completeness.h"
 #include "transfer/nar.h"
@@ -66,21 +67,34 @@ static enum rc hash_file(const struct services *services, const struct op *op,
 	return rc;
 }
 
-enum rc nar_check_ca(const struct services *services, const struct op *op,
-		     const struct path_info *info, struct err *err)
+static enum rc feed_modulo(void *context, struct view bytes, struct err *err)
 {
-	uint8_t digest[EVP_MAX_MD_SIZE];
-	EVP_MD_CTX *hash;
-	enum rc rc;
+	return modulo_hash_feed(context, bytes, err);
+}
 
-	/* Of that one path_info_check_ca has said all. */
-	if (!info->has_ca || info->ca.kind == CA_NAR_SHA256)
-		return RC_OK;
-	/* It is read again: then it has to be there. */
-	rc = shared_commit_wait(op->commit, op, err);
-	if (rc != RC_OK)
-		return rc;
-	hash = EVP_MD_CTX_new();
+static enum rc hash_modulo(const struct services *services, const struct op *op,
+			   const struct path_info *info, uint8_t *digest, struct err *err)
+{
+	struct modulo_hash *modulo = modulo_hash_new(info->path.hash);
+	struct nar_hash hash;
+	enum rc rc = modulo ? RC_OK : err_set(err, RC_NO_MEMORY, "no SHA-256");
+
+	if (rc == RC_OK)
+		rc = nar_export(services, op, &info->node, feed_modulo, modulo, err);
+	if (rc == RC_OK)
+		rc = modulo_hash_final(modulo, &hash, err);
+	if (rc == RC_OK)
+		memcpy(digest, hash.bytes, sizeof(hash.bytes));
+	modulo_hash_free(modulo);
+	return rc;
+}
+
+static enum rc hash_content(const struct services *services, const struct op *op,
+			    const struct path_info *info, uint8_t *digest, struct err *err)
+{
+	EVP_MD_CTX *hash = EVP_MD_CTX_new();
+	enum rc rc = RC_OK;
+
 	if (!hash || EVP_DigestInit_ex(hash, algorithm_of(info->ca.kind), NULL) != 1)
 		rc = err_set(err, RC_UNSUPPORTED, "libcrypto lacks the content address's hash");
 	else if (is_of_nar(info->ca.kind))
@@ -90,6 +104,24 @@ enum rc nar_check_ca(const struct services *services, const struct op *op,
 	if (rc == RC_OK && EVP_DigestFinal_ex(hash, digest, NULL) != 1)
 		rc = err_set(err, RC_NO_MEMORY, "libcrypto cannot hash");
 	EVP_MD_CTX_free(hash);
+	return rc;
+}
+
+enum rc nar_check_ca(const struct services *services, const struct op *op,
+		     const struct path_info *info, struct err *err)
+{
+	bool modulo = info->ca.kind == CA_NAR_SHA256;
+	uint8_t digest[EVP_MAX_MD_SIZE];
+	enum rc rc;
+
+	/* Of the NAR's hash path_info_check_ca has said all. */
+	if (!info->has_ca || (modulo && !path_info_refers_to_itself(info)))
+		return RC_OK;
+	/* It is read again: then it has to be there. */
+	rc = shared_commit_wait(op->commit, op, err);
+	if (rc == RC_OK)
+		rc = modulo ? hash_modulo(services, op, info, digest, err)
+			    : hash_content(services, op, info, digest, err);
 	if (rc == RC_OK && memcmp(digest, info->ca.digest, ca_digest_size(info->ca.kind)) != 0)
 		rc = err_set(err, RC_INVALID,
 			     "the content of %s has not the digest that its "

@@ -35,6 +35,18 @@ make_paths() {
 	text=$(nix_here nix-instantiate --eval --read-write-mode --strict --json \
 		--expr "builtins.toFile \"note\" \"see \${builtins.storePath $tree}\"" | jq -r .)
 	paths+=("$text")
+	# One that refers to itself, and whose address comes of its content all the same.
+	python3 - >"$WORK/self.closure" <<'END'
+import struct, sys
+def s(b): return struct.pack('<Q', len(b)) + b + bytes(-len(b) % 8)
+path = b'/nix/store/gwina1sjk7g95wq6fxc6b7s1hza53h74-itself'
+nar = b''.join(map(s, (b'nix-archive-1', b'(', b'type', b'regular', b'contents', b'I am ' + path, b')')))
+sys.stdout.buffer.write(struct.pack('<Q', 1) + nar + struct.pack('<Q', 0x4558494e) + s(path) +
+                        struct.pack('<Q', 1) + s(path) + s(b'') + struct.pack('<QQ', 0, 0))
+END
+	nix_here nix-store --import <"$WORK/self.closure" >/dev/null
+	paths+=("$(nix_here nix --extra-experimental-features ca-derivations store make-content-addressed \
+		--json /nix/store/gwina1sjk7g95wq6fxc6b7s1hza53h74-itself | jq -r '.rewrites[]')")
 	nix_here nix-store --generate-binary-cache-key castor-e2e-1 "$WORK/secret" "$WORK/public"
 	key=$(encode "$(cat "$WORK/public")")
 }

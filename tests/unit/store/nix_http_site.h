@@ -11,6 +11,7 @@
 #include "base/op.h"
 #include "base/url.h"
 #include "double/http.h"
+#include "nix/modulo_hash.h"
 #include "nix/nar_writer.h"
 #include "nix/narinfo.h"
 #include "nix/nixbase32.h"

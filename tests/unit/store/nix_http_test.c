@@ -158,7 +158,7 @@ static void test_bad_narinfos(void **state)
 		  "StorePath: ",
 		  "StorePath comes twice" },
 		{ "\n", "\r\n", "bad narinfo" },
-		{ "-thing\n", "-thing\nnonsense\n", "Key: value" },
+		{ "-thing\n", "-thing\nSystem:x\n", "blank after the colon" },
 		{ "NarHash: ", "NoHash: ", "NarHash is missing" },
 		{ "StorePath: /nix/store", "StorePath: /gnu/store", "not in /nix/store" },
 	};
@@ -173,6 +173,63 @@ static void test_bad_narinfos(void **state)
 		assert_int_equal(site.nars, 0);
 		close_site(&site);
 	}
+}
+
+/* A path that holds its own hash part, by its content address alone; `tail` is what else is in it, and was meant
+ * to be `meant`. */
+static void make_self_addressed(struct site *site, const char *meant, const char *tail)
+{
+	struct path_info *info = &site->narinfo.info;
+	char text[NIXBASE32_LEN(STORE_PATH_HASH_SIZE) + 1];
+	struct modulo_hash *modulo = modulo_hash_new(info->path.hash);
+	struct nar_hash digest;
+
+	for (int i = 0; i < 2; i++) {
+		AUTO_BUF content = BUF_INIT;
+
+		nixbase32_encode(info->path.hash, STORE_PATH_HASH_SIZE, text);
+		buf_printf(&content, "I am %s, %s", text, i == 0 ? meant : tail);
+		buf_clear(&site->nar);
+		nar_begin(&site->nar);
+		nar_file_begin(&site->nar, false, content.len);
+		buf_append_view(&site->nar, buf_view(&content));
+		nar_file_end(&site->nar, content.len);
+		if (i == 1)
+			break;
+		assert_ok(modulo_hash_feed(modulo, buf_view(&site->nar), &site->err), &site->err);
+		assert_ok(modulo_hash_final(modulo, &digest, &site->err), &site->err);
+		info->has_ca = true;
+		info->ca.kind = CA_NAR_SHA256;
+		memcpy(info->ca.digest, digest.bytes, sizeof(digest.bytes));
+		assert_ok(store_path_from_ca(&info->ca, view_of_string("thing"), NULL, 0, true,
+					     &info->path, &site->err),
+			  &site->err);
+	}
+	modulo_hash_free(modulo);
+	info->references[0] = info->path;
+	nixbase32_encode(info->path.hash, STORE_PATH_HASH_SIZE, text);
+	snprintf(site->file, sizeof(site->file), "%s.narinfo", text);
+	publish(site);
+	edit(site, "Sig: ", "Unsigned: ");
+}
+
+static void test_paths_that_refer_to_themselves(void **state)
+{
+	struct path_info info AUTO_PATH_INFO = { 0 };
+	struct site site;
+
+	(void)state;
+	open_site(&site);
+	make_self_addressed(&site, "truly", "truly");
+	assert_ok(get(&site, &info), &site.err);
+	assert_int_equal(info.node.kind, NODE_FILE);
+	close_site(&site);
+	/* Its hash is that of what comes, and its address leads to the path, but not from what comes. */
+	open_site(&site);
+	make_self_addressed(&site, "truly", "not really");
+	expect_failure(&site, RC_CORRUPT, "has not the digest that its content address names");
+	assert_int_equal(site.nars, 1);
+	close_site(&site);
 }
 
 static void test_urls_that_lead_away(void **state)
@@ -500,6 +557,7 @@ int main(void)
 		cmocka_unit_test(test_signatures),
 		cmocka_unit_test(test_what_the_signature_covers),
 		cmocka_unit_test(test_bad_narinfos),
+		cmocka_unit_test(test_paths_that_refer_to_themselves),
 		cmocka_unit_test(test_urls_that_lead_away),
 		cmocka_unit_test(test_urls_that_do_not),
 		cmocka_unit_test(test_wrong_sizes),
