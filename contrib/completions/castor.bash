@@ -10,8 +10,8 @@ _castor_commands() {
 _castor_options() {
 	# shellcheck disable=SC2086
 	castor help $1 2>/dev/null | sed -n \
-		-e 's/^  [ -][^-]*--\([a-z-]*\) [A-Z].*$/--\1=/p' \
-		-e 's/^  [ -][^-]*--\([a-z-]*\)\(  .*\|\)$/--\1/p'
+		-e 's/^  [ -][^-]*--\([a-z0-9-]*\) [A-Z].*$/--\1=/p' \
+		-e 's/^  [ -][^-]*--\([a-z0-9-]*\)\(  .*\|\)$/--\1/p'
 }
 
 _castor() {

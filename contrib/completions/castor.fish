@@ -36,7 +36,7 @@ end
 function __castor_options
     set -l command (__castor_command)
     castor help (string split ' ' -- $command) 2>/dev/null |
-        string replace -rf '^  [ -][^-]*(--[a-z-]+)(?: [A-Z]+)?(?:  +(.*))?$' '$1\t$2'
+        string replace -rf '^  [ -][^-]*(--[a-z0-9-]+)(?: [A-Z]+)?(?:  +(.*))?$' '$1\t$2'
 end
 
 function __castor_takes_store_path

@@ -7,6 +7,10 @@
 #include "castore/node.h"
 
 const struct cli_option root_options[] = {
+	{ .name = "inode32",
+	  .kind = CLI_FLAG,
+	  .help = "inode numbers of 32 bits, for old 32-bit programs",
+	  .offset = offsetof(struct root_args, inode32) },
 	{ .name = "list-root",
 	  .letter = 'l',
 	  .kind = CLI_FLAG,
@@ -33,6 +37,7 @@ void cli_fill_fs_options(const struct root_args *args, struct fs_options *option
 {
 	options->show_xattr = args->show_xattr;
 	options->share_files = args->share_files;
+	options->inode32 = args->inode32;
 }
 
 static enum rc parse_root(const char *text, struct node *out, struct err *err)

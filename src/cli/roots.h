@@ -10,6 +10,7 @@ struct root_args {
 	bool list_root;
 	bool show_xattr;
 	bool share_files;
+	bool inode32;
 	struct cli_list nodes;
 };
 extern const struct cli_option root_options[];

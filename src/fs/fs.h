@@ -25,6 +25,7 @@ struct fs;
 struct fs_options {
 	bool show_xattr;        /* user.castor.blob.digest and the like */
 	bool share_files;       /* equal files are hard links of one inode, and share pages */
+	bool inode32;           /* inode numbers of 32 bits (inode_table.h) */
 	bool passthrough;       /* OPEN is answered, raw files are handed to the kernel */
 	size_t chunk_cache;     /* bytes of decoded chunks kept; 0: 64 MiB */
 	size_t directory_cache; /* bytes of decoded directories kept; 0: 16 MiB */

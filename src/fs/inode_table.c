@@ -22,6 +22,7 @@ enum {
 	SLAB_INODES = SLAB_BYTES / (int)sizeof(struct inode),
 	INDEX_MIN_SLOTS = 512,
 	READ_AGAIN_MAX = 64,
+	NTH_BITS = 4,
 };
 
 /* position is one more than the place in the array; 0 is a free slot. */
@@ -37,7 +38,7 @@ struct index {
 
 struct inode_table {
 	size_t max;
-	bool share_files;
+	struct inode_table_options options;
 	pthread_mutex_t lock; /* guards all that follows */
 	uint64_t next_nodeid;
 	size_t count;
@@ -66,11 +67,22 @@ static uint32_t hash_nodeid(uint64_t nodeid)
 	return (uint32_t)((nodeid * UINT64_C(0x9e3779b97f4a7c15)) >> 32);
 }
 
+/* The 28 bits of a 32-bit inode number that come from its hash. Never 0: 0 and 1 are no numbers. */
+static uint32_t home_of(const struct inode *inode)
+{
+	uint32_t bits = (uint32_t)inode->ino & ((UINT32_C(1) << (32 - NTH_BITS)) - 1);
+
+	return bits ? bits : 1;
+}
+
 /* Identities can be chosen by whoever fills the store: hash them with the process's key. */
-static uint32_t hash_identity(const struct inode *inode)
+static uint32_t hash_identity(const struct inode_table *table, const struct inode *inode)
 {
 	uint64_t key[2] = { inode->ino, inode->tag };
 
+	/* Those that have the same 28 bits have one hash, so that they are found. */
+	if (table->options.inode32)
+		key[0] = key[1] = home_of(inode);
 	return (uint32_t)hashmap_hash(key, sizeof(key));
 }
 
@@ -217,12 +229,30 @@ static struct inode *find_identity(const struct inode_table *table, const struct
 	return NULL;
 }
 
-static struct inode *add_inode(struct inode_table *table, const struct inode *described,
-			       uint32_t hash)
+/* Gives it the first number that no other has. False: there is none. */
+static bool choose_nth(const struct inode_table *table, struct inode *inode, uint32_t hash)
+{
+	const struct index *index = &table->by_identity;
+	uint32_t taken = 0;
+
+	for (size_t i = hash & (index->count - 1); index->slots[i].position;
+	     i = (i + 1) & (index->count - 1)) {
+		const struct inode *other = at(table, index->slots[i].position - 1);
+
+		if (index->slots[i].hash == hash && home_of(other) == home_of(inode))
+			taken |= UINT32_C(1) << other->nth;
+	}
+	while (taken >> inode->nth & 1)
+		inode->nth++;
+	return inode->nth < 1 << NTH_BITS;
+}
+
+static struct inode *add_inode(struct inode_table *table, struct inode *described, uint32_t hash)
 {
 	struct inode *inode;
 
-	if (table->count >= table->max)
+	if (table->count >= table->max ||
+	    (table->options.inode32 && !choose_nth(table, described, hash)))
 		return NULL;
 	inode = push_inode(table);
 	if (!inode)
@@ -259,10 +289,10 @@ static void drop_inode(struct inode_table *table, struct inode *inode)
 	if (inode->at_root && inode->kind == NODE_SYMLINK)
 		free(inode->target);
 	index_remove(&table->by_nodeid, hash_nodeid(inode->nodeid), place);
-	index_remove(&table->by_identity, hash_identity(inode), place);
+	index_remove(&table->by_identity, hash_identity(table, inode), place);
 	if (place != last) {
 		uint32_t nodeid_hash = hash_nodeid(moved->nodeid);
-		uint32_t identity_hash = hash_identity(moved);
+		uint32_t identity_hash = hash_identity(table, moved);
 		size_t i = index_slot_of(&table->by_nodeid, nodeid_hash, last);
 		size_t j = index_slot_of(&table->by_identity, identity_hash, last);
 
@@ -278,11 +308,12 @@ static void drop_inode(struct inode_table *table, struct inode *inode)
 
 /* ---- What others call ---- */
 
-struct inode_table *inode_table_new(size_t max, bool share_files)
+struct inode_table *inode_table_new(size_t max, const struct inode_table_options *options)
 {
 	struct inode_table *table = mem_zalloc(sizeof(*table));
 
-	table->share_files = share_files;
+	if (options)
+		table->options = *options;
 	table->max = max < UINT32_MAX - 1 ? max : UINT32_MAX - 1;
 	table->next_nodeid = INODE_ROOT_NODEID + 1;
 	table->epoch = 1;
@@ -344,7 +375,14 @@ static uint64_t as_ino(uint64_t hash)
 static bool shares(const struct inode_table *table, const struct inode *inode)
 {
 	/* An empty file has no pages to share. */
-	return table->share_files && inode->kind == NODE_FILE && inode->size > 0;
+	return table->options.share_files && inode->kind == NODE_FILE && inode->size > 0;
+}
+
+uint64_t inode_number(const struct inode_table *table, const struct inode *inode)
+{
+	if (!table->options.inode32 || inode->nodeid == INODE_ROOT_NODEID)
+		return inode->ino;
+	return (uint64_t)home_of(inode) << NTH_BITS | inode->nth;
 }
 
 uint32_t inode_links(const struct inode_table *table, const struct inode *inode)
@@ -410,7 +448,7 @@ void inode_describe(const struct inode_table *table, const struct inode *parent,
 	case NODE_DIRECTORY:
 		out->digest = node->digest;
 		out->size = node->size;
-		out->parent_ino = parent->ino;
+		out->parent_ino = inode_number(table, parent);
 		break;
 	case NODE_SYMLINK:
 		out->size = node->target.len;
@@ -432,7 +470,7 @@ size_t inode_table_intern(struct inode_table *table, struct inode *inodes, size_
 	pthread_mutex_lock(&table->lock);
 	for (done = 0; done < count; done++) {
 		struct inode *wanted = &inodes[done];
-		uint32_t hash = hash_identity(wanted);
+		uint32_t hash = hash_identity(table, wanted);
 		struct inode *inode = find_identity(table, wanted, hash);
 
 		if (!inode)
@@ -445,6 +483,7 @@ size_t inode_table_intern(struct inode_table *table, struct inode *inodes, size_
 			inode->index = wanted->index;
 		}
 		wanted->nodeid = inode->nodeid;
+		wanted->nth = inode->nth;
 	}
 	pthread_mutex_unlock(&table->lock);
 	return done;
@@ -491,7 +530,7 @@ uint64_t inode_table_claim_file(struct inode_table *table, const struct inode *f
 
 	assert(file->kind == NODE_FILE);
 	pthread_mutex_lock(&table->lock);
-	inode = find_identity(table, file, hash_identity(file));
+	inode = find_identity(table, file, hash_identity(table, file));
 	if (inode && inode->stored != table->epoch) {
 		if (claim)
 			inode->stored = table->epoch;

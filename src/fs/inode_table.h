@@ -10,6 +10,11 @@
  * directories claim; not empty) one inode, so that the kernel keeps one copy of their pages. They
  * must then be shown as hard links.
  *
+ * 32-bit inode numbers, for programs that have no room for more, are 28 bits of the hash and 4 that
+ * tell apart those inodes, known at the same time, that have the same 28: as a rule they are the same
+ * in every mount, too, but of two that collide the one that is looked up first gets the first number.
+ * (An entry that is listed without its inode has the first one.) The seventeenth finds no room.
+ *
  * Memory: 88 bytes an inode in a dense array of slabs, and two index tables of 8 bytes a slot that
  * are 30 % to 80 % full: 108 to 142 bytes an inode in all. The last inode moves into the place of
  * one that is forgotten, so slabs empty from the end and go back to the system, and the tables
@@ -31,7 +36,7 @@ enum { INODE_ROOT_NODEID = 1, INODE_ROOT_INO = 1 };
 struct inode {
 	uint64_t nodeid;
 	uint64_t lookups; /* how often the kernel was told, less what it forgot */
-	uint64_t ino;     /* st_ino; the identity's first half */
+	uint64_t ino;     /* the identity's first half; st_ino but for 32-bit numbers */
 	uint64_t tag;     /* the identity's second half */
 	uint64_t size;    /* a file's bytes, a directory's size field, a symlink's target length */
 	union {
@@ -39,18 +44,23 @@ struct inode {
 		char *target;         /* of a symlink at the root; owned by the table */
 	};
 	union {
-		uint64_t parent_ino; /* directories */
+		uint64_t parent_ino; /* directories: st_ino of the parent */
 		uint64_t place; /* files: nodeid of the directory in which it was last listed, 0 */
 	};
 	uint32_t index; /* files, symlinks: which entry of that directory */
 	uint8_t kind;   /* enum node_kind */
-	bool executable;
-	bool at_root;   /* symlinks: `target` is set instead of `digest` */
-	uint8_t stored; /* files: the epoch in which the kernel got the content; 0: not yet */
+	bool executable : 1;
+	bool at_root : 1; /* symlinks: `target` is set instead of `digest` */
+	uint8_t nth;      /* of those that have the same 28 bits: for 32-bit numbers */
+	uint8_t stored;   /* files: the epoch in which the kernel got the content; 0: not yet */
 };
 
-/* At most `max` inodes. share_files: equal files are one inode. */
-struct inode_table *inode_table_new(size_t max, bool share_files);
+struct inode_table_options {
+	bool share_files; /* equal files are one inode */
+	bool inode32;     /* inode numbers of 32 bits */
+};
+/* At most `max` inodes. options may be NULL. */
+struct inode_table *inode_table_new(size_t max, const struct inode_table_options *options);
 void inode_table_free(struct inode_table *table);
 /* Forgets everything; nodeids go on counting. */
 void inode_table_clear(struct inode_table *table);
@@ -64,10 +74,12 @@ extern const struct inode inode_root;
 void inode_describe(const struct inode_table *table, const struct inode *parent,
 		    const struct digest *directory, const struct node *node, uint32_t index,
 		    struct inode *out);
+/* st_ino of a described or interned inode. */
+uint64_t inode_number(const struct inode_table *table, const struct inode *inode);
 /* How many names it may have, as far as st_nlink is to tell. */
 uint32_t inode_links(const struct inode_table *table, const struct inode *inode);
 
-/* Finds or makes each described inode, counts one lookup for each, and fills in nodeid. Returns how
+/* Finds or makes each described inode, counts one lookup for each, and fills in nodeid and nth. Returns how
  * many, from the front: fewer than count where the table is full. */
 size_t inode_table_intern(struct inode_table *table, struct inode *inodes, size_t count);
 /* False: never handed out, or forgotten. The root is always known. A root symlink's target is not

@@ -51,13 +51,12 @@ static bool fits(const struct listing *listing, size_t already, size_t name_len)
 
 /* There must be room. counted: the kernel gets the inode with the entry, and its lookup has been
  * counted. */
-static void append(struct listing *listing, const struct inode *inode, struct view name,
-		   uint64_t next, bool counted)
+static void append(struct listing *listing, const struct inode *inode, uint64_t number,
+		   struct view name, uint64_t next, bool counted)
 {
-	struct fuse_dirent dirent = { .ino = inode->ino,
-				      .off = next,
-				      .namelen = (uint32_t)name.len,
-				      .type = type_of(inode) };
+	struct fuse_dirent dirent = {
+		.ino = number, .off = next, .namelen = (uint32_t)name.len, .type = type_of(inode)
+	};
 	size_t size = entry_size(listing, name.len);
 	uint8_t *at = listing->bytes + listing->len;
 	uint8_t *end = at + size;
@@ -81,14 +80,15 @@ static void append(struct listing *listing, const struct inode *inode, struct vi
 /* "." and "..": in READDIRPLUS without an inode, as the kernel wants them. */
 static void append_dots(struct listing *listing, const struct inode *directory, uint64_t *offset)
 {
-	struct inode parent = { .ino = directory->parent_ino, .kind = NODE_DIRECTORY };
+	uint64_t number = inode_number(listing->session->inodes, directory);
 
 	if (*offset == 0 && fits(listing, 0, 1)) {
-		append(listing, directory, view_of_string("."), DOT_OFFSET, false);
+		append(listing, directory, number, view_of_string("."), DOT_OFFSET, false);
 		*offset = DOT_OFFSET;
 	}
 	if (*offset == DOT_OFFSET && fits(listing, 0, 2)) {
-		append(listing, &parent, view_of_string(".."), DOT_DOT_OFFSET, false);
+		append(listing, directory, directory->parent_ino, view_of_string(".."),
+		       DOT_DOT_OFFSET, false);
 		*offset = DOT_DOT_OFFSET;
 	}
 }
@@ -124,8 +124,9 @@ static bool batch_flush(struct listing *listing, struct batch *batch)
 	if (listing->plus)
 		count = inode_table_intern(listing->session->inodes, batch->inodes, count);
 	for (size_t i = 0; i < count; i++)
-		append(listing, &batch->inodes[i], batch->nodes[i]->name, batch->next[i],
-		       listing->plus);
+		append(listing, &batch->inodes[i],
+		       inode_number(listing->session->inodes, &batch->inodes[i]),
+		       batch->nodes[i]->name, batch->next[i], listing->plus);
 	if (count < batch->count)
 		return false;
 	batch->count = batch->bytes = 0;

@@ -33,7 +33,7 @@ uint32_t fs_mode(const struct inode *inode)
 void fs_fill_attr(struct fs_session *session, const struct inode *inode, struct fuse_attr *out)
 {
 	*out = (struct fuse_attr){
-		.ino = inode->ino,
+		.ino = inode_number(session->inodes, inode),
 		.size = inode->size,
 		.atime = EPOCH_SECOND,
 		.mtime = EPOCH_SECOND,
@@ -45,8 +45,12 @@ void fs_fill_attr(struct fs_session *session, const struct inode *inode, struct 
 	};
 	struct fs *fs = session->fs;
 
+	/* As a disk of such blocks has them, so that du(1) counts alike. */
 	if (inode->kind == NODE_FILE)
-		out->blocks = inode->size / FS_BLOCK_SIZE + (inode->size % FS_BLOCK_SIZE != 0);
+		out->blocks = (inode->size / FS_PAGE + (inode->size % FS_PAGE != 0)) *
+			      (FS_PAGE / FS_BLOCK_SIZE);
+	else if (inode->kind == NODE_DIRECTORY)
+		out->blocks = FS_PAGE / FS_BLOCK_SIZE;
 	if (inode->nodeid == FUSE_ROOT_ID && !fs->roots->ops->fixed) {
 		int64_t mtime = fs_root_show(session);
 

@@ -25,11 +25,15 @@ enum {
 struct fs_session *fs_session_new(struct fs *fs, const struct fs_transport_ops *ops, void *context)
 {
 	struct fs_session *session = mem_zalloc(sizeof(*session));
+	const struct inode_table_options inodes = {
+		.share_files = fs->options.share_files,
+		.inode32 = fs->options.inode32,
+	};
 
 	session->fs = fs;
 	session->ops = ops;
 	session->context = context;
-	session->inodes = inode_table_new(fs->options.inodes_max, fs->options.share_files);
+	session->inodes = inode_table_new(fs->options.inodes_max, &inodes);
 	read_ahead_init(&session->ahead);
 	hashmap_init(&session->backings, sizeof(uint64_t));
 	pthread_mutex_init(&session->lock, NULL);
@@ -98,6 +102,9 @@ static uint64_t wanted_flags(const struct fs_session *session)
 		flags |= FUSE_PASSTHROUGH;
 	if (session->ops->io_uring)
 		flags |= FUSE_OVER_IO_URING;
+	/* Whose requests then carry no user: nothing here asks for one. */
+	if (session->ops->default_permissions)
+		flags |= FUSE_ALLOW_IDMAP;
 	return flags;
 }
 

@@ -56,6 +56,9 @@ struct fs_transport_ops {
 	/* Whether INIT may accept FUSE over io_uring: the transport has its rings, and registers
 	 * them at once after INIT (until then the kernel lets every other request wait). */
 	bool io_uring;
+	/* The kernel checks permissions itself, and may show the mount under other owners (id-mapped
+	 * mounts). Without it a kernel that offers those refuses the INIT that accepts them. */
+	bool default_permissions;
 	/* The largest payload of a reply that the transport wants, in bytes; rounded down to pages;
 	 * 0: 1 MiB. */
 	uint32_t max_read;

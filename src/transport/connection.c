@@ -92,6 +92,7 @@ enum rc connection_init(struct connection *connection, struct fs *fs, int fd, bo
 			.backing_open = on_backing_open,
 			.backing_close = on_backing_close,
 			.io_uring = io_uring,
+			.default_permissions = true, /* as mount.c asks for */
 			.max_read = max_read,
 		},
 		.ended = eventfd(0, EFD_CLOEXEC),

@@ -483,7 +483,11 @@ static void queue_init(struct queue *queue, struct virtio_fs *device, unsigned i
 struct virtio_fs *virtio_fs_new(struct fs *fs, struct pool *pool)
 {
 	struct virtio_fs *device = mem_zalloc(sizeof(*device));
-	device->ops = (struct fs_transport_ops){ .reply = on_reply, .done = on_done };
+	device->ops = (struct fs_transport_ops){
+		.reply = on_reply,
+		.done = on_done,
+		.default_permissions = true, /* of every mount -t virtiofs */
+	};
 	device->session = fs_session_new(fs, &device->ops, device);
 	device->pool = pool;
 	device->memory = guest_memory_new();

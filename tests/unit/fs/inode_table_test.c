@@ -1,6 +1,7 @@
 /* The inode table: identity, lookup counts, memory. */
 #include "unit/testing.h"
 
+#include "base/hashmap.h"
 #include "fs/inode_table.h"
 
 static struct digest digest_number(uint64_t number)
@@ -63,7 +64,7 @@ static struct inode symlink_to(const struct inode_table *table, const char *name
 /* Nothing but the same node at the same place is one inode. */
 static void one_inode_a_place(void **state)
 {
-	struct inode_table *table = inode_table_new(100, false);
+	struct inode_table *table = inode_table_new(100, NULL);
 	struct inode a, b;
 	uint64_t first = intern(table, directory(table, &inode_root, "a", 5));
 	uint64_t second = intern(table, directory(table, &inode_root, "b", 5));
@@ -106,7 +107,7 @@ static void one_inode_a_place(void **state)
 /* Inode numbers are the same in every mount, and from one release to the next. */
 static void numbers_are_stable(void **state)
 {
-	struct inode_table *table = inode_table_new(10, false);
+	struct inode_table *table = inode_table_new(10, NULL);
 	struct inode top = directory(table, &inode_root, "a", 5);
 
 	(void)state;
@@ -118,7 +119,8 @@ static void numbers_are_stable(void **state)
 /* What is shared is shown as hard links. */
 static void shared_files(void **state)
 {
-	struct inode_table *table = inode_table_new(100, true);
+	const struct inode_table_options shared = { .share_files = true };
+	struct inode_table *table = inode_table_new(100, &shared);
 	struct inode a = directory(table, &inode_root, "a", 5);
 	struct inode b = directory(table, &inode_root, "b", 5);
 	struct inode plain = file_at(table, &a, "x", 1, false);
@@ -140,9 +142,72 @@ static void shared_files(void **state)
 	inode_table_free(table);
 }
 
+/* 32-bit numbers are told apart where their hashes are not. */
+static void small_numbers(void **state)
+{
+	enum { MANY = 150000 };
+	const struct inode_table_options small = { .inode32 = true };
+	struct inode_table *table = inode_table_new(MANY, &small);
+	struct hashmap seen;
+	size_t collisions = 0;
+
+	(void)state;
+	hashmap_init(&seen, sizeof(uint64_t));
+	for (uint64_t i = 0; i < MANY; i++) {
+		struct inode inode = file(table, i, false);
+		uint64_t first = inode_number(table, &inode), number;
+
+		assert_int_equal(inode_table_intern(table, &inode, 1), 1);
+		number = inode_number(table, &inode);
+		assert_true(number > INODE_ROOT_INO && number <= UINT32_MAX);
+		collisions += number != first;
+		assert_null(hashmap_get(&seen, &number));
+		hashmap_put(&seen, &number, table);
+		/* The same for everybody who asks for it. */
+		if (number != first) {
+			struct inode again = file(table, i, false), got;
+
+			assert_int_equal(inode_table_intern(table, &again, 1), 1);
+			assert_int_equal(inode_number(table, &again), number);
+			assert_true(inode_table_get(table, again.nodeid, &got));
+			assert_int_equal(inode_number(table, &got), number);
+		}
+	}
+	print_message("%zu collisions\n", collisions);
+	assert_true(collisions > 0);
+	assert_int_equal(inode_number(table, &inode_root), INODE_ROOT_INO);
+	hashmap_release(&seen);
+	inode_table_free(table);
+}
+
+/* Sixteen have room, from the first free number on; a directory knows its parent's. */
+static void small_numbers_run_out(void **state)
+{
+	const struct inode_table_options small = { .inode32 = true };
+	struct inode_table *table = inode_table_new(100, &small);
+	struct inode inodes[17] = { 0 };
+	struct inode child;
+
+	(void)state;
+	for (uint64_t i = 0; i < ARRAY_LEN(inodes); i++)
+		inodes[i] = (struct inode){ .ino = i << 28 | 5, .tag = i, .kind = NODE_DIRECTORY };
+	assert_int_equal(inode_table_intern(table, inodes, 17), 16);
+	for (uint64_t i = 0; i < 16; i++)
+		assert_int_equal(inode_number(table, &inodes[i]), 5 << 4 | i);
+	child = (struct inode){ .ino = UINT64_C(1) << 40 };
+	assert_true(inode_number(table, &child) > INODE_ROOT_INO);
+	child = directory(table, &inodes[7], "d", 1);
+	assert_int_equal(child.parent_ino, 5 << 4 | 7);
+	inode_table_forget(table, inodes[9].nodeid, 1);
+	inodes[16].nth = 0;
+	assert_int_equal(inode_table_intern(table, &inodes[16], 1), 1);
+	assert_int_equal(inode_number(table, &inodes[16]), 5 << 4 | 9);
+	inode_table_free(table);
+}
+
 static void root_is_known(void **state)
 {
-	struct inode_table *table = inode_table_new(10, false);
+	struct inode_table *table = inode_table_new(10, NULL);
 	struct inode inode;
 
 	(void)state;
@@ -158,7 +223,7 @@ static void root_is_known(void **state)
 
 static void numbers_come_back_but_nodeids_do_not(void **state)
 {
-	struct inode_table *table = inode_table_new(10, false);
+	struct inode_table *table = inode_table_new(10, NULL);
 	struct inode before, after;
 	uint64_t nodeid = intern(table, directory(table, &inode_root, "d", 1));
 	uint64_t again;
@@ -179,7 +244,7 @@ static void numbers_come_back_but_nodeids_do_not(void **state)
 
 static void forget_arithmetic(void **state)
 {
-	struct inode_table *table = inode_table_new(10, false);
+	struct inode_table *table = inode_table_new(10, NULL);
 	struct inode inode;
 	uint64_t nodeid = intern(table, file(table, 1, false));
 
@@ -203,7 +268,7 @@ static void forget_arithmetic(void **state)
 
 static void full_table(void **state)
 {
-	struct inode_table *table = inode_table_new(3, false);
+	struct inode_table *table = inode_table_new(3, NULL);
 	struct inode many[5];
 
 	(void)state;
@@ -220,7 +285,7 @@ static void full_table(void **state)
 
 static void symlink_at_root(void **state)
 {
-	struct inode_table *table = inode_table_new(10, false);
+	struct inode_table *table = inode_table_new(10, NULL);
 	CLEANUP(buf_release) struct buf target = BUF_INIT;
 	struct node node = { .kind = NODE_SYMLINK,
 			     .name = view_of_string("link"),
@@ -243,7 +308,7 @@ static void random_against_model(void **state)
 {
 	enum { KINDS = 3000, STEPS = 200000 };
 	struct testing_random random = testing_random_from_env();
-	struct inode_table *table = inode_table_new(KINDS, false);
+	struct inode_table *table = inode_table_new(KINDS, NULL);
 	AUTO_FREE uint64_t *lookups = mem_array(KINDS, sizeof(uint64_t));
 	AUTO_FREE uint64_t *nodeids = mem_array(KINDS, sizeof(uint64_t));
 	size_t known = 0;
@@ -290,7 +355,7 @@ static void random_against_model(void **state)
 static void memory(void **state)
 {
 	enum { MANY = 300000 };
-	struct inode_table *table = inode_table_new(MANY, false);
+	struct inode_table *table = inode_table_new(MANY, NULL);
 	size_t most = 0;
 
 	(void)state;
@@ -320,6 +385,8 @@ int main(void)
 		cmocka_unit_test(one_inode_a_place),
 		cmocka_unit_test(numbers_are_stable),
 		cmocka_unit_test(shared_files),
+		cmocka_unit_test(small_numbers),
+		cmocka_unit_test(small_numbers_run_out),
 		cmocka_unit_test(root_is_known),
 		cmocka_unit_test(numbers_come_back_but_nodeids_do_not),
 		cmocka_unit_test(forget_arithmetic),

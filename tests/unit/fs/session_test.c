@@ -36,6 +36,7 @@ static void close_small(struct fake *fake, struct fake_store *store)
 
 static void init_negotiates(void **state)
 {
+	struct fs_transport_ops fake_checked_ops;
 	struct fs_session_features features;
 	struct fake_store store;
 	struct fuse_init_out out;
@@ -58,6 +59,18 @@ static void init_negotiates(void **state)
 
 	fake_init(fake, FUSE_INIT_EXT | FUSE_PASSTHROUGH | FUSE_NO_OPEN_SUPPORT, &out);
 	assert_true(out.flags & FUSE_NO_OPEN_SUPPORT);
+
+	/* id-mapped mounts only where the kernel checks permissions itself. */
+	fake_init(fake, FUSE_INIT_EXT | FUSE_ALLOW_IDMAP, &out);
+	assert_int_equal(out.flags2, 0);
+	fake_checked_ops = fake_ops;
+	fake_checked_ops.default_permissions = true;
+	fs_session_free(fake->session);
+	fake->session = fs_session_new(fake->fs, &fake_checked_ops, fake);
+	fake_init(fake, FUSE_INIT_EXT | FUSE_ALLOW_IDMAP, &out);
+	assert_int_equal(out.flags2, FUSE_ALLOW_IDMAP >> 32);
+	fake_init(fake, FUSE_INIT_EXT, &out);
+	assert_int_equal(out.flags2, 0);
 	close_small(fake, &store);
 }
 
@@ -125,7 +138,7 @@ static void attributes(void **state)
 	assert_int_equal(link.attr.mode, S_IFLNK | 0444);
 	assert_int_equal(dir.attr.mode, S_IFDIR | 0555);
 	assert_int_equal(readme.attr.size, 12);
-	assert_int_equal(readme.attr.blocks, 1);
+	assert_int_equal(readme.attr.blocks, 8);
 	assert_int_equal(link.attr.size, 6);
 	assert_int_equal(readme.attr.mtime, 1);
 	assert_int_equal(readme.attr.nlink, 1);
