@@ -28,6 +28,7 @@ enum {
 	GROUP_RAW_FILES = 256, /* each holds a descriptor */
 	GROUP_AGE_S = 10,
 	TOUCH_AGE_S = 60,
+	STOP_GRACE_MS = 300, /* for a commit that nobody waits for */
 	/* Early write-back, so that little is left for the sync at the end. */
 	KICK_BYTES = 8 << 20,
 };
@@ -227,7 +228,8 @@ static enum rc commit_job_run(struct commit_job *job, struct err *err)
 	sort_inserts(job);
 	hashmap_init(&job->touched, LOCAL_INSERT_KEY);
 	local_touched_take(store, &job->touched);
-	rc = local_index_write(store->index, change_index, job, err);
+	rc = local_index_write(store->index, &(struct op){ .cancel = &store->writer.give_up },
+			       change_index, job, err);
 	hashmap_release(&job->touched);
 	free(job->sorted);
 	return rc;
@@ -250,14 +252,13 @@ static void group_free(struct local_store *store, struct local_group *group)
 	free(group);
 }
 
-static enum rc open_group(struct local_store *store, struct err *err)
+static enum rc open_group(struct local_store *store, const struct op *op, struct err *err)
 {
 	struct local_writer *w = &store->writer;
+	enum rc rc = local_reserve(store, op, err);
 
-	if (w->open)
-		return RC_OK;
-	enum rc rc = local_reserve(store, err);
-	if (rc != RC_OK)
+	/* Another thread may have opened it meanwhile. */
+	if (rc != RC_OK || w->open)
 		return rc;
 	w->open = mem_zalloc(sizeof(*w->open));
 	w->open->number = ++w->last;
@@ -400,13 +401,16 @@ static enum rc touch_change(struct local_write *write, void *context, struct err
 
 static void write_touched(struct local_store *store)
 {
+	const struct op op = { .cancel = &store->writer.give_up };
 	struct hashmap touched;
 	struct err err = ERR_INIT;
 
 	hashmap_init(&touched, LOCAL_INSERT_KEY);
 	local_touched_take(store, &touched);
-	if (touched.count > 0 &&
-	    local_index_write(store->index, touch_change, &touched, &err) != RC_OK)
+	enum rc rc = touched.count > 0
+			     ? local_index_write(store->index, &op, touch_change, &touched, &err)
+			     : RC_OK;
+	if (rc != RC_OK && rc != RC_CANCELLED)
 		log_warning("cannot note what was asked for today: %s", err.message);
 	hashmap_release(&touched);
 }
@@ -447,6 +451,8 @@ static void *sync_thread(void *arg)
 			wait_for_work(w, touched_ns);
 		}
 	}
+	w->ended = true;
+	pthread_cond_broadcast(&w->group_done);
 	pthread_mutex_unlock(&w->lock);
 	return NULL;
 }
@@ -485,10 +491,17 @@ void local_writer_stop(struct local_store *store)
 		pthread_mutex_lock(&w->lock);
 		w->stopping = true;
 		pthread_cond_signal(&w->work);
+		int64_t until = clock_monotonic_ns() + STOP_GRACE_MS * NS_PER_MS;
+		while (!w->ended && cond_wait_until(&w->group_done, &w->lock, until))
+			;
+		atomic_store(&w->give_up, true);
 		pthread_mutex_unlock(&w->lock);
 		pthread_join(w->thread, NULL);
 	}
-	assert(!w->open);
+	/* Without the thread it is empty: what was to be added could not be. */
+	assert(!w->open || !w->started);
+	group_free(store, w->open);
+	w->open = NULL;
 	local_append_close(store);
 	pthread_cond_destroy(&w->work);
 	pthread_cond_destroy(&w->group_done);
@@ -527,22 +540,24 @@ static bool hold_failed(const struct local_writer *w, const struct local_hold *h
 }
 
 /* Under write_lock. *append: the insert is the caller's to append to the open group. */
-static enum rc add_begin(struct local_store *store, struct local_hold *hold,
+static enum rc add_begin(struct local_store *store, const struct op *op, struct local_hold *hold,
 			 struct local_insert *insert, bool *append, struct err *err)
 {
 	struct local_writer *w = &store->writer;
 
 	/* A disk slower than the compressors must not make the group grow without bound. */
-	while (w->syncing && w->open && group_full(w->open))
-		pthread_cond_wait(&w->group_done, &w->lock);
+	enum rc rc = RC_OK;
+	while (rc == RC_OK && w->syncing && w->open && group_full(w->open))
+		rc = cond_wait_op(&w->group_done, &w->lock, op, err);
 	*append = false;
+	if (rc == RC_OK)
+		rc = open_group(store, op, err);
+	if (rc != RC_OK)
+		return rc;
 	/* What this hangs on may just have failed: then it must not be committed without it. (What fails
 	 * later takes the open group along.) */
 	if (hold_failed(w, hold))
 		return not_stored(w, err);
-	enum rc rc = open_group(store, err);
-	if (rc != RC_OK)
-		return rc;
 	switch (local_insert_take(&store->inserts, insert, append)) {
 	case LOCAL_INSERT_ADDED:
 		if (*append) {
@@ -588,25 +603,26 @@ static void kick_if_due(struct local_store *store, enum local_pack_class class)
 		wake(store);
 }
 
-enum rc local_add(struct local_store *store, struct local_hold *hold, enum local_pack_class class,
-		  struct local_insert *insert, struct err *err)
+enum rc local_add(struct local_store *store, const struct op *op, struct local_hold *hold,
+		  enum local_pack_class class, struct local_insert *insert, struct err *err)
 {
 	struct local_writer *w = &store->writer;
 	struct err own = ERR_INIT;
-	bool append;
+	bool append, stored;
 
 	if (!err)
 		err = &own;
-	if (local_insert_await(&store->inserts, insert) == LOCAL_INSERT_STORED)
-		return RC_OK;
+	enum rc rc = local_insert_await(&store->inserts, op, insert, &stored, err);
+	if (rc != RC_OK || stored)
+		return rc;
 	pthread_mutex_lock(&w->lock);
-	enum rc rc = add_begin(store, hold, insert, &append, err);
+	rc = add_begin(store, op, hold, insert, &append, err);
 	if (rc == RC_OK && append) {
 		uint64_t bytes = 0;
 
 		if (insert->record.bytes) {
 			bytes = local_record_size(&insert->record);
-			rc = local_append(store, class, &insert->record, &insert->place, err);
+			rc = local_append(store, op, class, &insert->record, &insert->place, err);
 		}
 		rc = add_end(store, insert, bytes, rc, err);
 		kick_if_due(store, class);
@@ -615,28 +631,29 @@ enum rc local_add(struct local_store *store, struct local_hold *hold, enum local
 	return rc;
 }
 
-enum rc local_add_list(struct local_store *store, struct local_hold *hold,
+enum rc local_add_list(struct local_store *store, const struct op *op, struct local_hold *hold,
 		       struct local_insert *insert, const struct local_blob_value *value,
 		       struct local_list_segment *segments, size_t count, struct err *err)
 {
 	struct local_writer *w = &store->writer;
 	struct err own = ERR_INIT;
 	uint64_t bytes = 0;
-	bool append;
+	bool append, stored;
 
 	if (!err)
 		err = &own;
-	if (local_insert_await(&store->inserts, insert) == LOCAL_INSERT_STORED)
-		return RC_OK;
+	enum rc rc = local_insert_await(&store->inserts, op, insert, &stored, err);
+	if (rc != RC_OK || stored)
+		return rc;
 	pthread_mutex_lock(&w->lock);
-	enum rc rc = add_begin(store, hold, insert, &append, err);
+	rc = add_begin(store, op, hold, insert, &append, err);
 	if (rc == RC_OK && append) {
 		local_blob_value_begin(value, &insert->value);
 		for (size_t i = 0; rc == RC_OK && i < count; i++) {
 			struct local_blob_segment segment = { .start = segments[i].start };
 
 			bytes += local_record_size(&segments[i].record);
-			rc = local_append(store, LOCAL_PACK_META, &segments[i].record,
+			rc = local_append(store, op, LOCAL_PACK_META, &segments[i].record,
 					  &segment.place, err);
 			local_blob_value_append(&insert->value, &segment);
 		}
@@ -646,13 +663,15 @@ enum rc local_add_list(struct local_store *store, struct local_hold *hold,
 	return rc;
 }
 
-enum rc local_add_raw_file(struct local_store *store, struct local_hold *hold,
+enum rc local_add_raw_file(struct local_store *store, const struct op *op, struct local_hold *hold,
 			   struct local_raw_out *raw, struct err *err)
 {
 	struct local_writer *w = &store->writer;
 
 	pthread_mutex_lock(&w->lock);
-	enum rc rc = hold_failed(w, hold) ? not_stored(w, err) : open_group(store, err);
+	enum rc rc = open_group(store, op, err);
+	if (rc == RC_OK && hold_failed(w, hold))
+		rc = not_stored(w, err);
 	if (rc != RC_OK) {
 		local_raw_drop(store, raw);
 	} else {

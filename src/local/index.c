@@ -1,8 +1,12 @@
 /*
  * LMDB, kept at arm's length: no other file of castor includes lmdb.h.
  *
- * Lock order: `remap` (shared by every open transaction; exclusive while the map is changed), then
- * `pool_lock`. LMDB's own writer lock is taken while `remap` is held shared.
+ * Lock order: the writer's turn, `remap` (shared by every open transaction; exclusive while the map
+ * is changed), then `pool_lock`. LMDB's own writer lock is taken while `remap` is held shared.
+ *
+ * LMDB waits for its writer lock without an end, as long as another process is stopped within a
+ * transaction. So a writer first takes turns with the threads of this process, and then a lock on the
+ * file that can be waited for by trying: whoever has both finds LMDB's own one free.
  */
 #include "local/index.h"
 
@@ -16,6 +20,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
+#include "base/cond.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -24,6 +30,10 @@
 /* Address space is free; what cannot have it (ulimit -v, valgrind) gets less, and grows. */
 #define MAP_SIZE_WISH  ((size_t)1 << 40)
 #define MAP_SIZE_LEAST ((size_t)1 << 26)
+
+/* Between two looks whether another process has ended its transaction. */
+#define LOCK_PAUSE_LEAST_NS (NS_PER_MS / 4)
+#define LOCK_PAUSE_MOST_NS  (8 * NS_PER_MS)
 
 enum {
 	READERS_MAX = 4096,
@@ -59,6 +69,11 @@ struct local_index {
 	char *path;
 	MDB_dbi tables[LOCAL_TABLES_];
 	bool building;
+
+	pthread_mutex_t turn_lock;
+	pthread_cond_t turn_ended;
+	bool writing; /* some thread has the turn */
+	int lock_fd;  /* the file once more: to lock it */
 
 	pthread_rwlock_t remap;
 
@@ -299,6 +314,9 @@ enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t fi
 	struct local_index *index = mem_zalloc(sizeof(*index));
 	index->path = mem_strdup(path);
 	index->building = mode == LOCAL_INDEX_BUILD;
+	index->lock_fd = -1;
+	pthread_mutex_init(&index->turn_lock, NULL);
+	cond_init(&index->turn_ended);
 	pthread_rwlock_init(&index->remap, NULL);
 	pthread_mutex_init(&index->pool_lock, NULL);
 	enum rc rc = create ? RC_OK : check_start(index, err);
@@ -306,6 +324,11 @@ enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t fi
 		rc = reserve_map(index, flags, file_mode, err);
 	if (rc == RC_OK && create)
 		rc = set_modes(index, file_mode, err);
+	if (rc == RC_OK) {
+		index->lock_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+		if (index->lock_fd < 0)
+			rc = index_error(index, errno, err);
+	}
 	if (rc == RC_OK) {
 		int dead;
 
@@ -334,6 +357,9 @@ void local_index_close(struct local_index *index)
 	}
 	if (index->env)
 		mdb_env_close(index->env);
+	fd_cleanup(&index->lock_fd);
+	pthread_cond_destroy(&index->turn_ended);
+	pthread_mutex_destroy(&index->turn_lock);
 	pthread_rwlock_destroy(&index->remap);
 	pthread_mutex_destroy(&index->pool_lock);
 	free(index->path);
@@ -481,6 +507,48 @@ enum rc local_read_count(struct local_read *read, enum local_table table, uint64
 
 /* ---- Writing ---- */
 
+static int lock_file(const struct local_index *index, short type)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET, .l_len = 1 };
+
+	return fcntl(index->lock_fd, F_OFD_SETLK, &lock) == 0 ? 0 : errno;
+}
+
+static void end_turn(struct local_index *index)
+{
+	pthread_mutex_lock(&index->turn_lock);
+	index->writing = false;
+	pthread_cond_signal(&index->turn_ended);
+	pthread_mutex_unlock(&index->turn_lock);
+}
+
+static enum rc begin_turn(struct local_index *index, const struct op *op, struct err *err)
+{
+	int64_t pause = LOCK_PAUSE_LEAST_NS;
+	enum rc rc = RC_OK;
+	int failed;
+
+	pthread_mutex_lock(&index->turn_lock);
+	while (index->writing && rc == RC_OK)
+		rc = cond_wait_op(&index->turn_ended, &index->turn_lock, op, err);
+	if (rc == RC_OK)
+		index->writing = true;
+	pthread_mutex_unlock(&index->turn_lock);
+	if (rc != RC_OK)
+		return rc;
+	while (rc == RC_OK && (failed = lock_file(index, F_WRLCK)) != 0) {
+		rc = failed == EAGAIN || failed == EACCES || failed == EINTR
+			     ? op_check(op, err)
+			     : err_errno(err, failed, "cannot lock index %s", index->path);
+		if (rc == RC_OK)
+			clock_sleep_ns(pause);
+		pause = pause < LOCK_PAUSE_MOST_NS ? 2 * pause : pause;
+	}
+	if (rc != RC_OK)
+		end_turn(index);
+	return rc;
+}
+
 static int write_once(struct local_index *index, local_change *change, void *context, enum rc *out,
 		      struct err *err)
 {
@@ -501,8 +569,8 @@ static int write_once(struct local_index *index, local_change *change, void *con
 	return rc;
 }
 
-enum rc local_index_write(struct local_index *index, local_change *change, void *context,
-			  struct err *err)
+static enum rc write_in_turn(struct local_index *index, local_change *change, void *context,
+			     struct err *err)
 {
 	for (;;) {
 		enum rc out = RC_OK;
@@ -517,6 +585,19 @@ enum rc local_index_write(struct local_index *index, local_change *change, void 
 		if (rc != 0)
 			return index_error(index, rc, err);
 	}
+}
+
+enum rc local_index_write(struct local_index *index, const struct op *op, local_change *change,
+			  void *context, struct err *err)
+{
+	enum rc rc = begin_turn(index, op, err);
+
+	if (rc != RC_OK)
+		return rc;
+	rc = write_in_turn(index, change, context, err);
+	(void)lock_file(index, F_UNLCK);
+	end_turn(index);
+	return rc;
 }
 
 enum rc local_write_get(struct local_write *write, enum local_table table, struct view key,

@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/op.h"
 
 enum local_table {
 	LOCAL_TABLE_CHUNKS,
@@ -57,11 +58,11 @@ enum rc local_read_scan(struct local_read *read, enum local_table table, struct 
 
 /* Runs change inside the write transaction, and commits durably if it returns RC_OK. It may run
  * more than once (after the map had to grow), each time on a fresh transaction. Waits for writers
- * of other threads and processes. */
+ * of other threads and processes for as long as the op lasts. */
 struct local_write;
 typedef enum rc local_change(struct local_write *write, void *context, struct err *err);
-enum rc local_index_write(struct local_index *index, local_change *change, void *context,
-			  struct err *err) MUST_USE;
+enum rc local_index_write(struct local_index *index, const struct op *op, local_change *change,
+			  void *context, struct err *err) MUST_USE;
 enum rc local_write_get(struct local_write *write, enum local_table table, struct view key,
 			struct view *value, struct err *err) MUST_USE;
 enum rc local_write_put(struct local_write *write, enum local_table table, struct view key,

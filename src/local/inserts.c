@@ -3,13 +3,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cond.h"
 #include "base/mem.h"
 #include "local/local_internal.h"
 
 void local_inserts_init(struct local_inserts *inserts)
 {
 	pthread_mutex_init(&inserts->lock, NULL);
-	pthread_cond_init(&inserts->made, NULL);
+	cond_init(&inserts->made);
 	hashmap_init(&inserts->map, LOCAL_INSERT_KEY);
 }
 
@@ -91,16 +92,17 @@ void local_insert_settle(struct local_inserts *inserts, struct local_insert *ins
 	pthread_mutex_unlock(&inserts->lock);
 }
 
-enum local_insert_state local_insert_await(struct local_inserts *inserts,
-					   struct local_insert *insert)
+enum rc local_insert_await(struct local_inserts *inserts, const struct op *op,
+			   struct local_insert *insert, bool *stored, struct err *err)
 {
+	enum rc rc = RC_OK;
+
 	pthread_mutex_lock(&inserts->lock);
-	/* Making one waits for no other thread, so this ends. */
-	while (insert->state == LOCAL_INSERT_MAKING)
-		pthread_cond_wait(&inserts->made, &inserts->lock);
-	enum local_insert_state state = insert->state;
+	while (insert->state == LOCAL_INSERT_MAKING && rc == RC_OK)
+		rc = cond_wait_op(&inserts->made, &inserts->lock, op, err);
+	*stored = insert->state == LOCAL_INSERT_STORED;
 	pthread_mutex_unlock(&inserts->lock);
-	return state;
+	return rc;
 }
 
 enum local_insert_state local_insert_take(struct local_inserts *inserts,

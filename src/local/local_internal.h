@@ -83,9 +83,9 @@ struct local_insert *local_insert_new(enum local_table table, const uint8_t *key
 /* The claimer's end: READY, STORED or FAILED. */
 void local_insert_settle(struct local_inserts *inserts, struct local_insert *insert,
 			 enum local_insert_state state);
-/* Waits while it is MAKING. */
-enum local_insert_state local_insert_await(struct local_inserts *inserts,
-					   struct local_insert *insert);
+/* Waits while it is MAKING. *stored: it is STORED. */
+enum rc local_insert_await(struct local_inserts *inserts, const struct op *op,
+			   struct local_insert *insert, bool *stored, struct err *err) MUST_USE;
 /* For the holder of write_lock. If it is READY it becomes ADDED, *append is true, and the caller
  * appends it to the open group. */
 enum local_insert_state local_insert_take(struct local_inserts *inserts,
@@ -157,10 +157,12 @@ struct local_numbers {
 struct local_writer {
 	pthread_mutex_t lock;      /* "write_lock" */
 	pthread_cond_t work;       /* for the sync thread */
-	pthread_cond_t group_done; /* a group is done */
+	pthread_cond_t group_done; /* a group is done, numbers are there, or the thread ended */
 	pthread_t thread;
 	bool started;
 	bool stopping;
+	bool ended;
+	atomic_bool give_up; /* the thread's changes of the index wait no longer */
 
 	struct local_appender appenders[LOCAL_PACK_CLASSES_];
 	struct local_group *open;
@@ -169,6 +171,7 @@ struct local_writer {
 	uint64_t done;   /* the last group that was committed */
 	uint64_t wanted; /* somebody waits for this group */
 	struct local_numbers numbers;
+	bool reserving; /* a thread is getting new ones */
 
 	/* The groups that failed last, by number; those up to `forgotten` may have. */
 	uint64_t failed[LOCAL_FAILED_MAX];
@@ -196,7 +199,7 @@ struct local_store {
 enum { LOCAL_TOUCHED_MAX = 1 << 16 };
 
 /* All under write_lock. The record is appended and released, on success and on failure. */
-enum rc local_append(struct local_store *store, enum local_pack_class class,
+enum rc local_append(struct local_store *store, const struct op *op, enum local_pack_class class,
 		     struct local_record *record, struct local_place *place,
 		     struct err *err) MUST_USE;
 /* Appends commit records, hands everything to the kernel, and fills group->packs. */
@@ -207,8 +210,9 @@ enum rc local_append_seal(struct local_store *store, struct local_group *group,
 void local_append_reset(struct local_store *store, bool committed);
 void local_append_close(struct local_store *store);
 void local_pack_out_unref(struct local_pack_out *out);
-/* Makes sure that numbers are there; the first call of a process writes to the index. */
-enum rc local_reserve(struct local_store *store, struct err *err) MUST_USE;
+/* Makes sure that numbers are there, for a new pack of each class too. The first call of a process
+ * writes to the index, and gives write_lock up meanwhile. */
+enum rc local_reserve(struct local_store *store, const struct op *op, struct err *err) MUST_USE;
 /* Inside a change of the index: takes fresh numbers out of its counters. */
 void local_numbers_take(struct local_counters *counters, struct local_numbers *out);
 bool local_numbers_low(const struct local_numbers *numbers);
@@ -221,24 +225,26 @@ struct local_hold {
 };
 
 void local_writer_init(struct local_writer *writer);
-/* Commits what is there, ends the thread, closes the packs. */
+/* Commits what is there, ends the thread, closes the packs. What nobody waited for is given up where
+ * another process has been writing to the index for long. */
 void local_writer_stop(struct local_store *store);
 /* Wakes the sync thread, starting it where there is none. */
 void local_writer_wake(struct local_store *store);
 /* Adds a insert (READY, or somebody else's) to the open group. */
-enum rc local_add(struct local_store *store, struct local_hold *hold, enum local_pack_class class,
-		  struct local_insert *insert, struct err *err) MUST_USE;
+enum rc local_add(struct local_store *store, const struct op *op, struct local_hold *hold,
+		  enum local_pack_class class, struct local_insert *insert,
+		  struct err *err) MUST_USE;
 /* The same for a blob's list of chunks: appends its segments, and makes the insert's value. */
 struct local_list_segment {
 	uint64_t start;
 	struct local_record record;
 };
-enum rc local_add_list(struct local_store *store, struct local_hold *hold,
+enum rc local_add_list(struct local_store *store, const struct op *op, struct local_hold *hold,
 		       struct local_insert *insert, const struct local_blob_value *value,
 		       struct local_list_segment *segments, size_t count, struct err *err) MUST_USE;
 /* Hands a written raw file to the open group, which syncs and names it; takes it over, also on
  * failure. What is added with the same hold after it is committed with it or after it. */
-enum rc local_add_raw_file(struct local_store *store, struct local_hold *hold,
+enum rc local_add_raw_file(struct local_store *store, const struct op *op, struct local_hold *hold,
 			   struct local_raw_out *raw, struct err *err) MUST_USE;
 /* Waits until all of the hold is durable and visible, and empties it. */
 enum rc local_wait(struct local_store *store, const struct op *op, struct local_hold *hold,

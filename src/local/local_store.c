@@ -56,7 +56,7 @@ static enum rc make_index(const struct local_layout *layout, struct err *err)
 				      &index, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = local_index_write(index, put_counters, &first, err);
+	rc = local_index_write(index, &op_none, put_counters, &first, err);
 	local_index_close(index);
 	return rc;
 }

@@ -116,7 +116,7 @@ static enum rc flush_change(struct local_write *write, void *context, struct err
 static enum rc flush(struct rebuild *rebuild, struct err *err)
 {
 	qsort(rebuild->entries, rebuild->entry_count, sizeof(rebuild->entries[0]), compare_entries);
-	enum rc rc = local_index_write(rebuild->index, flush_change, rebuild, err);
+	enum rc rc = local_index_write(rebuild->index, &op_none, flush_change, rebuild, err);
 	if (rc != RC_OK)
 		return rc;
 	for (size_t i = 0; i < rebuild->entry_count; i++) {
@@ -270,7 +270,7 @@ static enum rc scan_pack(struct rebuild *rebuild, struct pack_state *pack, int f
 	/* Without a commit it is nobody's: the next writer makes it its own. */
 	if (rc == RC_OK && pack->end > 0) {
 		rebuild->stats->packs++;
-		rc = local_index_write(rebuild->index, put_pack, pack, err);
+		rc = local_index_write(rebuild->index, &op_none, put_pack, pack, err);
 	}
 	return rc;
 }
@@ -405,7 +405,7 @@ static enum rc build(struct rebuild *rebuild, struct err *err)
 	if (rc == RC_OK)
 		rc = rebuild_paths(rebuild, err);
 	if (rc == RC_OK)
-		rc = local_index_write(rebuild->index, put_counters, rebuild, err);
+		rc = local_index_write(rebuild->index, &op_none, put_counters, rebuild, err);
 	if (rc == RC_OK)
 		rc = count_tables(rebuild, err);
 	if (rc == RC_OK)

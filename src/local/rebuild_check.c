@@ -223,7 +223,7 @@ static enum rc check_list(struct rebuild *rebuild, const struct digest *digest,
 		else if (*whole)
 			rc = check_raw(rebuild, fd, &segment, whole, err);
 		if (rc == RC_OK && *whole && fd >= 0)
-			rc = local_index_write(rebuild->index, put_raw_chunks, &raw, err);
+			rc = local_index_write(rebuild->index, &op_none, put_raw_chunks, &raw, err);
 	}
 	return rc;
 }
@@ -272,7 +272,7 @@ static enum rc rebuild_list(struct rebuild *rebuild, const struct digest *digest
 	local_blob_value_begin(&value, &put.value);
 	for (uint32_t i = 0; i < list->segments; i++)
 		local_blob_value_append(&put.value, &list->at[i]);
-	rc = local_index_write(rebuild->index, put_blob, &put, err);
+	rc = local_index_write(rebuild->index, &op_none, put_blob, &put, err);
 	buf_release(&put.value);
 	return rc;
 }
@@ -509,7 +509,8 @@ enum rc rebuild_paths(struct rebuild *rebuild, struct err *err)
 			if (rc == RC_OK)
 				rc = check_path(rebuild, put.path, &whole, err);
 			if (rc == RC_OK && whole)
-				rc = local_index_write(rebuild->index, put_path, &put, err);
+				rc = local_index_write(rebuild->index, &op_none, put_path, &put,
+						       err);
 		}
 		if (!whole)
 			rebuild->stats->dropped_path_infos++;

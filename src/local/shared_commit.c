@@ -94,9 +94,9 @@ enum rc local_finish(struct local_store *store, const struct op *op, struct loca
 
 /* ---- Path infos ---- */
 
-static enum rc add_path_info(struct local_store *store, struct local_hold *hold,
-			     const uint8_t hash[STORE_PATH_HASH_SIZE], struct view message,
-			     struct local_insert **out, struct err *err)
+static enum rc add_path_info(struct local_store *store, const struct op *op,
+			     struct local_hold *hold, const uint8_t hash[STORE_PATH_HASH_SIZE],
+			     struct view message, struct local_insert **out, struct err *err)
 {
 	struct digest key = local_path_info_key(hash);
 	struct local_insert *insert =
@@ -107,7 +107,7 @@ static enum rc add_path_info(struct local_store *store, struct local_hold *hold,
 	local_insert_settle(&store->inserts, insert,
 			    rc == RC_OK ? LOCAL_INSERT_READY : LOCAL_INSERT_FAILED);
 	if (rc == RC_OK)
-		rc = local_add(store, hold, LOCAL_PACK_META, insert, err);
+		rc = local_add(store, op, hold, LOCAL_PACK_META, insert, err);
 	*out = insert;
 	return rc;
 }
@@ -126,7 +126,7 @@ static enum rc put_alone(struct local_store *store, const struct op *op,
 		struct local_hold hold = { .from = 0 };
 		struct local_insert *insert;
 
-		rc = add_path_info(store, &hold, hash, message, &insert, err);
+		rc = add_path_info(store, op, &hold, hash, message, &insert, err);
 		if (rc == RC_OK)
 			rc = local_wait(store, op, &hold, err);
 		superseded = rc == RC_OK && insert->superseded;
@@ -135,8 +135,9 @@ static enum rc put_alone(struct local_store *store, const struct op *op,
 	return rc;
 }
 
-static enum rc put_shared(struct shared_commit *commit, const uint8_t hash[STORE_PATH_HASH_SIZE],
-			  struct view message, struct err *err)
+static enum rc put_shared(struct shared_commit *commit, const struct op *op,
+			  const uint8_t hash[STORE_PATH_HASH_SIZE], struct view message,
+			  struct err *err)
 {
 	/* What it refers to may be in this commit: then it must not be committed without it. */
 	struct local_hold hold = commit->hold;
@@ -144,7 +145,7 @@ static enum rc put_shared(struct shared_commit *commit, const uint8_t hash[STORE
 	enum rc rc = check(commit, err);
 
 	if (rc == RC_OK)
-		rc = add_path_info(commit->store, &hold, hash, message, &put.insert, err);
+		rc = add_path_info(commit->store, op, &hold, hash, message, &put.insert, err);
 	if (rc != RC_OK) {
 		local_insert_unref(&commit->store->inserts, put.insert);
 		return rc;
@@ -165,7 +166,7 @@ enum rc local_put_path_info(struct local_store *store, const struct op *op,
 {
 	struct shared_commit *commit = commit_of(store, op);
 
-	return commit ? put_shared(commit, hash, message, err)
+	return commit ? put_shared(commit, op, hash, message, err)
 		      : put_alone(store, op, hash, message, err);
 }
 

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/cond.h"
 #include "base/crc32c.h"
 #include "base/file.h"
 #include "base/mem.h"
@@ -72,14 +73,36 @@ static enum rc reserve_change(struct local_write *write, void *context, struct e
 			       err);
 }
 
-enum rc local_reserve(struct local_store *store, struct err *err)
+/* A commit refills them long before they run out. */
+static bool numbers_suffice(const struct local_numbers *numbers)
 {
-	struct local_numbers *numbers = &store->writer.numbers;
+	return numbers->next_seq + 1 < numbers->seq_end &&
+	       numbers->next_id + LOCAL_PACK_CLASSES_ <= numbers->id_end;
+}
 
-	/* A commit refills them long before they run out. */
-	if (numbers->next_seq + 1 < numbers->seq_end && numbers->next_id < numbers->id_end)
-		return RC_OK;
-	return local_index_write(store->index, reserve_change, numbers, err);
+enum rc local_reserve(struct local_store *store, const struct op *op, struct err *err)
+{
+	struct local_writer *w = &store->writer;
+	enum rc rc = RC_OK;
+
+	while (rc == RC_OK && !numbers_suffice(&w->numbers)) {
+		struct local_numbers fresh;
+
+		if (w->reserving) {
+			rc = cond_wait_op(&w->group_done, &w->lock, op, err);
+			continue;
+		}
+		w->reserving = true;
+		pthread_mutex_unlock(&w->lock);
+		rc = local_index_write(store->index, op, reserve_change, &fresh, err);
+		pthread_mutex_lock(&w->lock);
+		w->reserving = false;
+		/* A commit may have brought later ones. */
+		if (rc == RC_OK && !numbers_suffice(&w->numbers))
+			w->numbers = fresh;
+		pthread_cond_broadcast(&w->group_done);
+	}
+	return rc;
 }
 
 /* ---- Finding a pack to write to ---- */
@@ -201,15 +224,23 @@ static bool adopt_orphan(struct local_store *store, enum local_pack_class class)
 	return found;
 }
 
-static enum rc create_pack(struct local_store *store, enum local_pack_class class, struct err *err)
+static enum rc create_pack(struct local_store *store, const struct op *op,
+			   enum local_pack_class class, struct err *err)
 {
 	struct local_numbers *numbers = &store->writer.numbers;
 	char name[LOCAL_PACK_NAME_MAX];
 
 	for (;;) {
-		enum rc rc = local_reserve(store, err);
-		if (rc != RC_OK)
-			return rc;
+		struct local_numbers fresh;
+		enum rc rc = RC_OK;
+
+		/* Here and now: the numbers that were reserved are those of packs that are there. */
+		if (numbers->next_id == numbers->id_end) {
+			rc = local_index_write(store->index, op, reserve_change, &fresh, err);
+			if (rc != RC_OK)
+				return rc;
+			*numbers = fresh;
+		}
 		uint32_t id = numbers->next_id++;
 
 		local_pack_name(id, name);
@@ -238,8 +269,8 @@ static enum rc append_record(struct local_store *store, struct local_appender *a
 			     struct local_record *record, struct local_place *place,
 			     struct err *err);
 
-static enum rc open_appender(struct local_store *store, enum local_pack_class class,
-			     struct err *err)
+static enum rc open_appender(struct local_store *store, const struct op *op,
+			     enum local_pack_class class, struct err *err)
 {
 	struct local_appender *a = &store->writer.appenders[class];
 	struct candidates found = { .class = class };
@@ -259,7 +290,7 @@ static enum rc open_appender(struct local_store *store, enum local_pack_class cl
 	if (!a->out)
 		(void)adopt_orphan(store, class);
 	if (!a->out)
-		rc = create_pack(store, class, err);
+		rc = create_pack(store, op, class, err);
 	if (rc == RC_OK && a->end == 0) {
 		struct local_pack_head head = { .id = a->out->id, .class = class };
 		uint8_t bytes[LOCAL_PACK_HEAD_SIZE];
@@ -339,11 +370,11 @@ static enum rc append_record(struct local_store *store, struct local_appender *a
 	return rc;
 }
 
-enum rc local_append(struct local_store *store, enum local_pack_class class,
+enum rc local_append(struct local_store *store, const struct op *op, enum local_pack_class class,
 		     struct local_record *record, struct local_place *place, struct err *err)
 {
 	struct local_appender *a = &store->writer.appenders[class];
-	enum rc rc = a->out ? RC_OK : open_appender(store, class, err);
+	enum rc rc = a->out ? RC_OK : open_appender(store, op, class, err);
 
 	memset(place, 0, sizeof(*place));
 	if (rc == RC_OK)

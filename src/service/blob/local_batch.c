@@ -119,12 +119,13 @@ static enum rc local_encode(struct blob_batch *base, const struct op *op, struct
 	return RC_OK;
 }
 
-static enum rc pack_held(struct local_batch *batch, enum local_pack_class class, struct err *err)
+static enum rc pack_held(struct local_batch *batch, const struct op *op,
+			 enum local_pack_class class, struct err *err)
 {
 	enum rc rc = RC_OK;
 
 	for (size_t i = 0; rc == RC_OK && i < batch->held_count; i++)
-		rc = local_add(batch->store, &batch->hold, class, batch->held[i]->insert, err);
+		rc = local_add(batch->store, op, &batch->hold, class, batch->held[i]->insert, err);
 	batch->packed |= batch->held_count > 0;
 	return rc;
 }
@@ -165,7 +166,7 @@ static enum rc local_add_chunk(struct blob_batch *base, const struct op *op,
 	if (raw_possible)
 		rc = write_held(batch, err);
 	if (rc == RC_OK && !is_raw(batch))
-		rc = pack_held(batch, LOCAL_PACK_LARGE, err);
+		rc = pack_held(batch, op, LOCAL_PACK_LARGE, err);
 	give_up_held(batch);
 	return rc;
 }
@@ -214,7 +215,7 @@ static enum rc find_blob(struct local_store *store, const struct digest *digest,
 	return rc == RC_OK && !found.listed ? RC_NOT_FOUND : rc;
 }
 
-static enum rc add_list(struct local_batch *batch, const struct digest *digest,
+static enum rc add_list(struct local_batch *batch, const struct op *op, const struct digest *digest,
 			const struct local_blob_value *value, const struct blob_chunk *chunks,
 			struct err *err)
 {
@@ -238,8 +239,8 @@ static enum rc add_list(struct local_batch *batch, const struct digest *digest,
 				    rc == RC_OK ? state : LOCAL_INSERT_FAILED);
 	}
 	if (rc == RC_OK)
-		rc = local_add_list(store, &batch->hold, insert, value, segments, value->segments,
-				    err);
+		rc = local_add_list(store, op, &batch->hold, insert, value, segments,
+				    value->segments, err);
 	local_insert_unref(&store->inserts, insert);
 	for (uint32_t i = 0; i < value->segments; i++)
 		local_record_release(&segments[i].record);
@@ -247,8 +248,9 @@ static enum rc add_list(struct local_batch *batch, const struct digest *digest,
 }
 
 /* Puts the stretches of a raw file under their chunks' digests, so that other blobs find them. */
-static enum rc add_raw_chunks(struct local_batch *batch, const struct digest *digest,
-			      const struct blob_chunk *chunks, size_t count, struct err *err)
+static enum rc add_raw_chunks(struct local_batch *batch, const struct op *op,
+			      const struct digest *digest, const struct blob_chunk *chunks,
+			      size_t count, struct err *err)
 {
 	struct local_store *store = batch->store;
 	enum rc rc = RC_OK;
@@ -278,16 +280,16 @@ static enum rc add_raw_chunks(struct local_batch *batch, const struct digest *di
 					    rc == RC_OK ? state : LOCAL_INSERT_FAILED);
 		}
 		if (rc == RC_OK)
-			rc = local_add(store, &batch->hold, LOCAL_PACK_LARGE, insert, err);
+			rc = local_add(store, op, &batch->hold, LOCAL_PACK_LARGE, insert, err);
 		local_insert_unref(&store->inserts, insert);
 	}
 	return rc;
 }
 
 /* Is it kept as it should be? A blob from before the policy may be without its raw file. */
-static enum rc add_raw_blob(struct local_batch *batch, const struct digest *digest,
-			    const struct local_blob_value *value, const struct blob_chunk *chunks,
-			    struct err *err)
+static enum rc add_raw_blob(struct local_batch *batch, const struct op *op,
+			    const struct digest *digest, const struct local_blob_value *value,
+			    const struct blob_chunk *chunks, struct err *err)
 {
 	struct local_raw_out *raw = batch->raw;
 	enum rc rc = find_blob(batch->store, digest, err);
@@ -296,10 +298,10 @@ static enum rc add_raw_blob(struct local_batch *batch, const struct digest *dige
 		return rc;
 	batch->raw = NULL;
 	raw->blob = *digest;
-	rc = local_add_raw_file(batch->store, &batch->hold, raw, err);
+	rc = local_add_raw_file(batch->store, op, &batch->hold, raw, err);
 	if (rc == RC_OK)
-		rc = add_raw_chunks(batch, digest, chunks, (size_t)value->chunks, err);
-	return rc == RC_OK ? add_list(batch, digest, value, chunks, err) : rc;
+		rc = add_raw_chunks(batch, op, digest, chunks, (size_t)value->chunks, err);
+	return rc == RC_OK ? add_list(batch, op, digest, value, chunks, err) : rc;
 }
 
 static enum rc local_add_blob(struct blob_batch *base, const struct op *op,
@@ -316,16 +318,15 @@ static enum rc local_add_blob(struct blob_batch *base, const struct op *op,
 	};
 	enum rc rc = RC_OK;
 
-	(void)op;
 	if (value.raw_file && count > 0) {
-		rc = add_raw_blob(batch, digest, &value, chunks, err);
+		rc = add_raw_blob(batch, op, digest, &value, chunks, err);
 	} else {
-		rc = pack_held(batch,
+		rc = pack_held(batch, op,
 			       batch->packed || size > SMALL_BLOB ? LOCAL_PACK_LARGE
 								  : LOCAL_PACK_SMALL,
 			       err);
 		if (rc == RC_OK && count > 1)
-			rc = add_list(batch, digest, &value, chunks, err);
+			rc = add_list(batch, op, digest, &value, chunks, err);
 	}
 	next_blob(batch);
 	return rc;

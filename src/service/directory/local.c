@@ -146,13 +146,12 @@ static enum rc local_put_add(struct directory_put *base, const struct op *op, st
 	enum rc rc = RC_OK;
 	bool mine;
 
-	(void)op;
 	struct local_insert *insert = local_insert_claim(
 		inserts, LOCAL_TABLE_DIRECTORIES, directory_digest(dir)->bytes, DIGEST_SIZE, &mine);
 	if (mine)
 		rc = make(put->store, dir, insert, err);
 	if (rc == RC_OK)
-		rc = local_add(put->store, &put->hold, LOCAL_PACK_META, insert, err);
+		rc = local_add(put->store, op, &put->hold, LOCAL_PACK_META, insert, err);
 	local_insert_unref(inserts, insert);
 	return rc;
 }

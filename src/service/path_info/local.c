@@ -360,7 +360,7 @@ static enum rc facts_put_once(struct local_store *store, const struct op *op, st
 							 key.bytes, DIGEST_SIZE, &mine);
 	rc = mine ? facts_make(store, node, &key, value, insert, err) : RC_OK;
 	if (rc == RC_OK)
-		rc = local_add(store, &hold, LOCAL_PACK_META, insert, err);
+		rc = local_add(store, op, &hold, LOCAL_PACK_META, insert, err);
 	if (rc == RC_OK && !mine) {
 		rc = local_wait(store, op, &hold, err);
 		*again = true;

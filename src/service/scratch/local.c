@@ -73,8 +73,7 @@ static enum rc local_put(struct scratch_store *base, const struct op *op, enum s
 {
 	struct change change = { .table = tables[table], .key = key, .value = &value };
 
-	(void)op;
-	return local_index_write(store_of(base)->index, change_one, &change, err);
+	return local_index_write(store_of(base)->index, op, change_one, &change, err);
 }
 
 static enum rc local_remove(struct scratch_store *base, const struct op *op,
@@ -82,8 +81,7 @@ static enum rc local_remove(struct scratch_store *base, const struct op *op,
 {
 	struct change change = { .table = tables[table], .key = key };
 
-	(void)op;
-	return local_index_write(store_of(base)->index, change_one, &change, err);
+	return local_index_write(store_of(base)->index, op, change_one, &change, err);
 }
 
 struct scan {

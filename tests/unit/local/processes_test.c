@@ -10,6 +10,8 @@
 #include <signal.h>
 #include <sys/wait.h>
 
+#include "base/clock.h"
+#include "base/pool.h"
 #include "local/shared_commit.h"
 
 static const char *self;
@@ -70,6 +72,25 @@ static void helper_until_killed(const char *dir, unsigned writer)
 		assert_ok(blob_service_put(blobs, &op_none, bytes, &digest, &err), &err);
 		dprintf(STDOUT_FILENO, "%u\n", i);
 	}
+}
+
+static enum rc stop_here(struct local_write *write, void *context, struct err *err)
+{
+	(void)write;
+	(void)context;
+	(void)err;
+	raise(SIGSTOP);
+	return RC_OK;
+}
+
+/* Is stopped within a transaction of the index, then ends it. */
+static void helper_stop(const char *dir)
+{
+	struct local_store *store = fixture_open(dir);
+	struct err err = ERR_INIT;
+
+	assert_ok(local_index_write(store->index, &op_none, stop_here, NULL, &err), &err);
+	local_store_unref(store);
 }
 
 static pid_t start(const char *what, const char *dir, unsigned writer, int out)
@@ -268,6 +289,90 @@ static void test_killed(void **state)
 	assert_int_equal(stats.packs, 2);
 }
 
+struct caller {
+	struct blob_service *blobs;
+	struct op op;
+	enum rc rc;
+	unsigned number;
+};
+
+static void *call(void *arg)
+{
+	struct caller *caller = arg;
+	struct digest digest;
+	uint8_t space[1000];
+	struct view bytes = blob_of(7, SHARED + caller->number, space, sizeof(space));
+
+	caller->rc = blob_service_put(caller->blobs, &caller->op, bytes, &digest, NULL);
+	return NULL;
+}
+
+/* Whoever waits for a process that was stopped within its transaction waits for as long as its op lasts.
+ * `before`: a call that ended before the other process was stopped, so that this one has its numbers. */
+static void calls_end(bool before)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	struct local_store *store = fixture_open(dir);
+	atomic_bool cancel = false;
+	struct caller callers[3] = { { .number = 1 }, { .number = 2 }, { .number = 3 } };
+	pthread_t threads[3];
+	struct err err = ERR_INIT;
+	struct digest digest;
+	uint8_t space[1000];
+	int status;
+
+	callers[0].blobs = blob_local_new(store);
+	if (before)
+		assert_ok(blob_service_put(callers[0].blobs, &op_none, view_of_string("before"),
+					   &digest, &err),
+			  &err);
+	pid_t pid = start("stop", dir, 0, -1);
+	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
+	assert_true(WIFSTOPPED(status));
+	for (unsigned i = 0; i < ARRAY_LEN(callers); i++) {
+		callers[i].blobs = callers[0].blobs;
+		callers[i].op.cancel = &cancel;
+		if (i == 2)
+			callers[i].op.deadline_ns = clock_monotonic_ns() + 50 * NS_PER_MS;
+		threads[i] = thread_start("caller", call, &callers[i]);
+	}
+	/* What is there is read all the same. */
+	if (before)
+		fixture_check(callers[0].blobs, &digest, view_of_string("before"));
+	pthread_join(threads[2], NULL);
+	assert_int_equal(callers[2].rc, RC_DEADLINE);
+	atomic_store(&cancel, true);
+	pthread_join(threads[0], NULL);
+	pthread_join(threads[1], NULL);
+	assert_int_equal(callers[0].rc, RC_CANCELLED);
+	assert_int_equal(callers[1].rc, RC_CANCELLED);
+	/* Nor does the store's end wait. */
+	blob_service_unref(callers[0].blobs);
+	local_store_unref(store);
+
+	assert_int_equal(kill(pid, SIGCONT), 0);
+	finish(pid);
+	store = fixture_open(dir);
+	struct blob_service *blobs = blob_local_new(store);
+	for (unsigned i = 0; i < ARRAY_LEN(callers); i++) {
+		struct view bytes = blob_of(7, SHARED + i, space, sizeof(space));
+
+		assert_ok(blob_service_put(blobs, &op_none, bytes, &digest, &err), &err);
+		fixture_check(blobs, &digest, bytes);
+	}
+	blob_service_unref(blobs);
+	local_store_unref(store);
+}
+
+static void test_stopped(void **state)
+{
+	(void)state;
+	alarm(60);
+	calls_end(false);
+	calls_end(true);
+	alarm(0);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -275,6 +380,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_superseded),
 		cmocka_unit_test(test_packs_are_taken_over),
 		cmocka_unit_test(test_killed),
+		cmocka_unit_test(test_stopped),
 	};
 
 	self = "/proc/self/exe";
@@ -283,6 +389,8 @@ int main(int argc, char **argv)
 
 		if (strcmp(argv[1], "write") == 0)
 			helper_write(argv[2], writer);
+		else if (strcmp(argv[1], "stop") == 0)
+			helper_stop(argv[2]);
 		else
 			helper_until_killed(argv[2], writer);
 		return 0;
