@@ -81,10 +81,13 @@ struct cli {
 	bool stdout_gone; /* nobody reads standard output any more */
 	/* Cancelled by the first SIGINT or SIGTERM; the second one kills. */
 	struct op op;
-	/* Readable from that first signal on: for a command that waits in poll. */
+	/* Readable from that first signal on (of SIGHUP, too, once cli_hangup_ends was called): for a command that waits in poll. */
 	int signal_fd;
 	struct services services; /* empty before cli_open_store; released by main */
 };
+
+/* From here on SIGHUP is as SIGTERM, unless it is ignored (nohup). main.c */
+void cli_hangup_ends(void);
 
 /* Opens the store that flags, environment and defaults name, into cli->services. */
 enum rc cli_open_store(struct cli *cli, struct err *err) MUST_USE;
@@ -110,6 +113,11 @@ void cli_report(enum rc rc, const struct err *err);
 /* The command that the first words of argv name, and how many words those were; else RC_INVALID. */
 enum rc cli_find_command(int argc, char **argv, const struct command **out, int *words,
 			 struct err *err) MUST_USE;
+/* Options may stand before the command: `castor --store URL list`. Moves the words of the command, of
+ * which those options are, before them. Nothing where argv[1] is no option, or there is no such command. */
+void cli_hoist_command(int argc, char **argv);
+/* Does the command take that long option? */
+bool cli_has_option(const struct command *command, const char *name);
 /* argv[0] is the command's last word. Permutes argv; *first is the first argument left. *help: its
  * help was asked for, nothing else was checked. *values is to be given to cli_free_options. */
 enum rc cli_parse_options(struct cli *cli, int argc, char **argv, void **values, int *first,

@@ -17,6 +17,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <syslog.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "base/file.h"
@@ -33,7 +34,9 @@ struct mount_args {
 	bool allow_other;
 	bool passthrough;
 	bool daemon;
+	bool no_exec;
 	bool no_io_uring;
+	const char *fsname;
 	unsigned threads;
 	struct root_args roots;
 };
@@ -53,6 +56,15 @@ static const struct cli_option options[] = {
 	  .kind = CLI_FLAG,
 	  .help = "go on in the background once the mount is there",
 	  .offset = offsetof(struct mount_args, daemon) },
+	{ .name = "fsname",
+	  .kind = CLI_STRING,
+	  .argument = "NAME",
+	  .help = "the source that /proc/mounts shows (default: castor)",
+	  .offset = offsetof(struct mount_args, fsname) },
+	{ .name = "no-exec",
+	  .kind = CLI_FLAG,
+	  .help = "let no program be run from it",
+	  .offset = offsetof(struct mount_args, no_exec) },
 	{ .name = "threads",
 	  .letter = 't',
 	  .kind = CLI_UNSIGNED,
@@ -191,20 +203,17 @@ static enum rc wait_for_end(struct cli *cli, struct fs *fs, const struct mount *
 		struct signalfd_siginfo info;
 		if (!polled[2].revents || read(signals, &info, sizeof(info)) != sizeof(info))
 			continue;
-		if (info.ssi_signo == SIGHUP)
-			return RC_OK;
 		print_stats(fs);
 	}
 }
 
-/* SIGUSR1 and SIGHUP: before there is any thread, so that none of them takes them. */
+/* SIGUSR1: before there is any thread, so that none of them takes it. */
 static int open_signals(void)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
-	sigaddset(&set, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
@@ -216,6 +225,8 @@ static enum rc serve(struct cli *cli, const struct mount_args *args, const char 
 	struct fs_options fs_options = { .passthrough = args->passthrough };
 	const struct mount_options mount_options = {
 		.allow_other = args->allow_other,
+		.no_exec = args->no_exec,
+		.source = args->fsname,
 		.no_io_uring = args->no_io_uring,
 		.threads = args->threads,
 	};
@@ -244,7 +255,9 @@ static enum rc serve(struct cli *cli, const struct mount_args *args, const char 
 		leave_terminal();
 		tell_parent(pipe_fd, RC_OK, err);
 	}
+	sd_notify(0, "READY=1");
 	rc = wait_for_end(cli, fs, mount, signals, err);
+	sd_notify(0, "STOPPING=1");
 	mount_stop(mount);
 	fs_free(fs);
 	return rc;
@@ -281,6 +294,7 @@ static enum rc run(struct cli *cli, const void *options_, int argc, char **argv,
 	const struct mount_args *args = options_;
 
 	(void)argc;
+	cli_hangup_ends();
 	return args->daemon ? serve_in_background(cli, args, argv[0], err)
 			    : serve(cli, args, argv[0], -1, err);
 }
@@ -290,7 +304,8 @@ const struct command command_mount = {
 	.arguments = "DIR",
 	.summary = "show the store as a filesystem at DIR",
 	.details =
-		"Serves until it is unmounted (\"castor umount DIR\") or gets SIGINT or SIGTERM.\n"
+		"Serves until it is unmounted (\"castor umount DIR\") or gets SIGINT, SIGTERM or\n"
+		"SIGHUP.\n"
 		"NODE is a digest, or what \"castor info\" prints.",
 	.shared = CLI_STORE | CLI_UPSTREAM,
 	.least = 1,

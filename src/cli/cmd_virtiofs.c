@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -136,8 +137,10 @@ static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, 
 		return rc;
 	rc = vhost_user_new(fs, &options_, &vhost, err);
 	if (rc == RC_OK) {
+		sd_notify(0, "READY=1");
 		rc = listening ? serve_all(cli, vhost, fd, err)
 			       : vhost_user_serve(vhost, dup(fd), cli->signal_fd, err);
+		sd_notify(0, "STOPPING=1");
 		vhost_user_free(vhost);
 	}
 	fs_free(fs);
@@ -155,6 +158,7 @@ static enum rc run(struct cli *cli, const void *options_, int argc, char **argv,
 
 	if ((path != NULL) == (args->fd != NULL))
 		return err_set(err, RC_INVALID, "it takes either SOCKET or --fd");
+	cli_hangup_ends();
 	rc = cli_open_store(cli, err);
 	if (rc == RC_OK)
 		rc = path ? vhost_user_listen(path, &fd, err)
@@ -176,7 +180,7 @@ const struct command command_virtiofs = {
 	.summary = "show the store as a filesystem in a virtual machine",
 	.details = "A virtual machine monitor connects to SOCKET (vhost-user-fs), the guest mounts "
 		   "the tag that\nthe monitor gives it: mount -t virtiofs -o ro TAG DIR. Serves "
-		   "until it gets SIGINT or SIGTERM.",
+		   "until it gets SIGINT, SIGTERM or SIGHUP.",
 	.shared = CLI_STORE | CLI_UPSTREAM,
 	.least = 0,
 	.most = 1,

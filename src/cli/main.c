@@ -15,6 +15,9 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "cli/cli.h"
+#ifdef CASTOR_WITH_FUSE
+#include "cli/mount_helper.h"
+#endif
 
 #define COMMAND(name) extern const struct command command_##name;
 #include "cli/commands.def"
@@ -45,21 +48,28 @@ static void on_signal(int signum)
 	errno = saved;
 }
 
+/* What nohup or a shell's background job had ignored stays ignored. */
+static void end_at(int signum)
+{
+	const struct sigaction action = { .sa_handler = on_signal }; /* no SA_RESTART: waits end */
+	struct sigaction before;
+
+	if (sigaction(signum, NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+		return;
+	sigaction(signum, &action, NULL);
+}
+
 static void handle_signals(void)
 {
-	struct sigaction action = { .sa_handler = on_signal }; /* no SA_RESTART: waits end */
-	struct sigaction before;
-	static const int signals[] = { SIGINT, SIGTERM };
-
-	sigemptyset(&action.sa_mask);
-	for (size_t i = 0; i < ARRAY_LEN(signals); i++) {
-		/* What nohup or a shell's background job had ignored stays ignored. */
-		if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN)
-			continue;
-		sigaction(signals[i], &action, NULL);
-	}
+	end_at(SIGINT);
+	end_at(SIGTERM);
 	/* A closed pipe or socket is an error where it is written to, not a death. */
 	signal(SIGPIPE, SIG_IGN);
+}
+
+void cli_hangup_ends(void)
+{
+	end_at(SIGHUP);
 }
 
 /* A store's file must never get the number of a standard descriptor that was closed: what is
@@ -117,12 +127,48 @@ static enum rc run(struct cli *cli, int argc, char **argv, struct err *err)
 		fputs(buf_string(&text), stderr);
 		return err_set(err, RC_INVALID, "which command?");
 	}
+	cli_hoist_command(argc, argv);
 	if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
 		return write_overview(cli, err);
 	if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)
 		argv[1] = version;
 	return run_command(cli, argc, argv, err);
 }
+
+#ifdef CASTOR_WITH_FUSE
+
+/* As the helper of mount(8). */
+static enum rc run_as_mount_helper(struct cli *cli, int argc, char **argv, struct err *err)
+{
+	struct mount_helper helper;
+	enum rc rc = mount_helper_init(&helper, argc, argv, err);
+
+	if (rc == RC_OK && !helper.fake)
+		rc = run(cli, helper.argc, helper.argv, err);
+	mount_helper_release(&helper);
+	return rc;
+}
+
+#else
+
+static bool mount_helper_is(const char *argv0)
+{
+	(void)argv0;
+	return false;
+}
+
+static enum rc run_as_mount_helper(struct cli *cli, int argc, char **argv, struct err *err)
+{
+	(void)cli, (void)argc, (void)argv;
+	return err_set(err, RC_UNSUPPORTED, "this castor was built without fuse");
+}
+
+static int mount_helper_status(enum rc rc)
+{
+	return rc_to_exit(rc);
+}
+
+#endif
 
 int main(int argc, char **argv)
 {
@@ -135,7 +181,8 @@ int main(int argc, char **argv)
 	cli.signal_fd = interrupted_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	handle_signals();
 
-	rc = run(&cli, argc, argv, &err);
+	bool helper = argc > 0 && mount_helper_is(argv[0]);
+	rc = helper ? run_as_mount_helper(&cli, argc, argv, &err) : run(&cli, argc, argv, &err);
 	services_release(&cli.services);
 	free(cli.upstreams.values);
 
@@ -152,5 +199,5 @@ int main(int argc, char **argv)
 		raise(SIGPIPE);
 	}
 	cli_report(rc, &err);
-	return rc_to_exit(rc);
+	return helper ? mount_helper_status(rc) : rc_to_exit(rc);
 }

@@ -140,6 +140,11 @@ enum rc cli_find_command(int argc, char **argv, const struct command **out, int 
 	if (group_exists(argv[0]))
 		return err_set(err, RC_INVALID, "which %s command? See \"castor help %s\"", argv[0],
 			       argv[0]);
+	if (argv[0][0] == '-')
+		return err_set(
+			err, RC_INVALID,
+			"no command that takes the option %s comes after it: see \"castor help\"",
+			argv[0]);
 	return err_set(err, RC_INVALID, "there is no command \"%s\": see \"castor help\"", argv[0]);
 }
 
@@ -311,7 +316,7 @@ enum rc cli_parse_options(struct cli *cli, int argc, char **argv, void **values,
 	make_tables(&bound, &tables);
 
 	opterr = 0;
-	optind = 1;
+	optind = 0; /* starts anew */
 	while ((value = getopt_long(argc, argv, tables.letters, tables.longs, NULL)) != -1) {
 		struct bound_option *at;
 
@@ -348,6 +353,62 @@ void cli_free_options(const struct command *command, void *values)
 	free_lists(command->options, values);
 	free_lists(command->group, (char *)values + command->group_offset);
 	free(values);
+}
+
+bool cli_has_option(const struct command *command, const char *name)
+{
+	struct bound_options bound = { .count = 0 };
+	struct cli none = { .json = false };
+
+	bind_all(&bound, command, &none, NULL);
+	for (int i = 0; i < bound.count; i++) {
+		if (strcmp(bound.list[i].option->name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* ---- Options before the command ---- */
+
+/* Are argv[1] to argv[count] options of the command and their values, and nothing else? */
+static bool are_options_of(const struct command *command, int count, char **argv)
+{
+	struct bound_options bound = { .count = 0 };
+	struct cli none = { .json = false };
+	struct getopt_tables tables;
+	AUTO_FREE char **words = mem_array((size_t)count + 2, sizeof(*words));
+	int value;
+
+	bind_all(&bound, command, &none, NULL);
+	make_tables(&bound, &tables);
+	memcpy(words, argv, ((size_t)count + 1) * sizeof(*words));
+	words[count + 1] = NULL;
+	opterr = 0;
+	optind = 0; /* starts anew, whatever an earlier call left */
+	while ((value = getopt_long(count + 1, words, tables.letters, tables.longs, NULL)) != -1) {
+		if (value == '?' || value == ':')
+			return false;
+	}
+	return optind == count + 1;
+}
+
+void cli_hoist_command(int argc, char **argv)
+{
+	if (argc < 2 || argv[1][0] != '-')
+		return;
+	for (int at = 2; at < argc; at++) {
+		const struct command *command;
+		struct err ignored = ERR_INIT;
+		int words;
+
+		if (cli_find_command(argc - at, argv + at, &command, &words, &ignored) != RC_OK ||
+		    !are_options_of(command, at - 1, argv))
+			continue;
+		char *moved[2] = { argv[at], argv[at + words - 1] };
+		memmove(argv + 1 + words, argv + 1, ((size_t)at - 1) * sizeof(*argv));
+		memcpy(argv + 1, moved, (size_t)words * sizeof(*argv));
+		return;
+	}
 }
 
 /* ---- Help ---- */

@@ -92,8 +92,9 @@ static enum rc mount_as_root(const char *dir, const struct mount_options *option
 		 "fd=%d,rootmode=40555,user_id=%u,group_id=%u,default_permissions%s", *fd,
 		 (unsigned)geteuid(), (unsigned)getegid(),
 		 options->allow_other ? ",allow_other" : "");
-	enum rc rc = mount_point_mount(dir, source, MOUNT_TYPE, MS_RDONLY | MS_NOSUID | MS_NODEV,
-				       data, *fd, err);
+	unsigned long flags =
+		MS_RDONLY | MS_NOSUID | MS_NODEV | (options->no_exec ? MS_NOEXEC : 0UL);
+	enum rc rc = mount_point_mount(dir, source, MOUNT_TYPE, flags, data, *fd, err);
 	if (rc != RC_OK) {
 		close(*fd);
 		*fd = -1;
@@ -113,6 +114,8 @@ static enum rc mount_by_helper(const char *dir, const struct mount_options *opti
 	}
 	if (options->allow_other)
 		buf_append_string(&text, ",allow_other");
+	if (options->no_exec)
+		buf_append_string(&text, ",noexec");
 	return fusermount_mount(dir, buf_string(&text), fd, err);
 }
 

@@ -13,6 +13,7 @@ struct mount;
 
 struct mount_options {
 	bool allow_other;
+	bool no_exec;           /* no program of it can be run */
 	bool no_io_uring;       /* /dev/fuse even where io_uring is offered */
 	unsigned threads;       /* 0: the processors */
 	const char *source;     /* shown in /proc/mounts; NULL: "castor" */
