@@ -12,14 +12,19 @@
 #include "transfer/dir_stack.h"
 #include "transfer/tree_read.h"
 
+/* Runs of so many zeros, at a multiple of it, are left out: a hole is of whole blocks of the filesystem. */
+enum { HOLE_BYTES = 4096 };
+
 static const struct timespec one_second[2] = { { .tv_sec = 1 }, { .tv_sec = 1 } };
 
 struct tree_out {
 	int parent; /* where the root is made */
 	const char *root_name;
 	struct dir_stack dirs;
-	bool made; /* the root is there, and ours */
-	int file;  /* being written, or -1 */
+	bool made;        /* the root is there, and ours */
+	int file;         /* being written, or -1 */
+	uint64_t written; /* of it, with holes */
+	bool at_hole;     /* the file's end is before that */
 	/* Of the node that is being made, NUL-terminated. */
 	char name[NODE_NAME_MAX + 1];
 	char target[NODE_TARGET_MAX + 1];
@@ -74,6 +79,54 @@ static enum rc begin_file(struct tree_out *out, const char *name, struct err *er
 	if (out->file < 0)
 		return failed(out, "make", name, err);
 	out->made = true;
+	out->written = 0;
+	out->at_hole = false;
+	return RC_OK;
+}
+
+static bool is_zero(struct view bytes)
+{
+	return bytes.ptr[0] == 0 && memcmp(bytes.ptr, bytes.ptr + 1, bytes.len - 1) == 0;
+}
+
+/* What is to be written, or left out, at once from the front: the same of all its blocks. */
+static struct view take_run(const struct tree_out *out, struct view data, bool *hole)
+{
+	size_t len = 0;
+
+	while (len < data.len) {
+		size_t block = HOLE_BYTES - (size_t)((out->written + len) % HOLE_BYTES);
+		bool zero;
+
+		if (block > data.len - len)
+			block = data.len - len;
+		zero = block == HOLE_BYTES && is_zero(view_slice(data, len, block));
+		if (len == 0)
+			*hole = zero;
+		else if (*hole != zero)
+			break;
+		len += block;
+	}
+	return view_slice(data, 0, len);
+}
+
+static enum rc write_data(struct tree_out *out, struct view data, const char *name, struct err *err)
+{
+	while (data.len > 0) {
+		bool hole;
+		struct view run = take_run(out, data, &hole);
+		enum rc rc = RC_OK;
+
+		if (!hole && out->at_hole && lseek(out->file, (off_t)out->written, SEEK_SET) < 0)
+			return failed(out, "seek in", name, err);
+		if (!hole)
+			rc = file_write_all(out->file, run.ptr, run.len, name, err);
+		if (rc != RC_OK)
+			return rc;
+		out->at_hole = hole;
+		out->written += run.len;
+		data = view_slice(data, run.len, data.len - run.len);
+	}
 	return RC_OK;
 }
 
@@ -82,6 +135,8 @@ static enum rc end_file(struct tree_out *out, const struct node *node, const cha
 {
 	int fd = out->file;
 
+	if (out->at_hole && ftruncate(fd, (off_t)out->written) != 0)
+		return failed(out, "set the size of", name, err);
 	if (fchmod(fd, node->executable ? 0555 : 0444) != 0 || futimens(fd, one_second) != 0)
 		return failed(out, "set mode and time of", name, err);
 	out->file = -1;
@@ -115,8 +170,7 @@ static enum rc make(struct tree_out *out, const struct tree_event *event, struct
 	case TREE_FILE:
 		return begin_file(out, name_of(out, event->node), err);
 	case TREE_DATA:
-		return file_write_all(out->file, event->data.ptr, event->data.len,
-				      name_of(out, event->node), err);
+		return write_data(out, event->data, name_of(out, event->node), err);
 	case TREE_FILE_END:
 		return end_file(out, event->node, name_of(out, event->node), err);
 	case TREE_SYMLINK:

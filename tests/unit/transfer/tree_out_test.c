@@ -304,6 +304,70 @@ static void a_moved_directory_is_noticed(void **state)
 	assert_int_equal(chdir("/"), 0);
 }
 
+/* Does the filesystem of the tests have holes at all? */
+static bool has_holes(const char *dir)
+{
+	AUTO_FREE char *path = mem_printf("%s/probe", dir);
+	AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_int_equal(ftruncate(fd, 1 << 20), 0);
+	assert_int_equal(pwrite(fd, "x", 1, 512 << 10), 1);
+	assert_int_equal(unlink(path), 0);
+	return lseek(fd, 0, SEEK_DATA) == 512 << 10;
+}
+
+static void zeros_become_holes(void **state)
+{
+	enum { SIZE = 8 << 20 };
+	/* Where something is: alone in its block, at the ends of blocks, at both ends of the file or not. */
+	static const struct {
+		size_t at[4], len;
+	} cases[] = {
+		{ { 0 }, SIZE },
+		{ { 1 << 20, (1 << 20) + 4095, (5 << 20) + 4096, (5 << 20) - 1 }, SIZE },
+		{ { 3 << 20, 3 << 20, SIZE - 1, SIZE - 1 }, SIZE },
+		{ { 300000, 300000, 300000, 300000 }, SIZE - 77 },
+		{ { 4096, 4096, 4096, 4096 }, 8192 + 5 },
+		{ { 0, 1, 2, 3 }, 4096 },
+		{ { 0 }, 4095 },
+	};
+	struct fixture *fixture = *state;
+	bool holes = has_holes(fixture->dir);
+	uint8_t *bytes AUTO_FREE = mem_alloc(SIZE);
+	struct node nodes[ARRAY_LEN(cases)], root;
+	char names[ARRAY_LEN(cases)][8];
+	struct err err = ERR_INIT;
+
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		memset(bytes, 0, SIZE);
+		for (size_t j = 0; j < ARRAY_LEN(cases[i].at); j++)
+			bytes[cases[i].at[j]] = cases[i].at[3] > 0;
+		snprintf(names[i], sizeof(names[i]), "%zu", i);
+		nodes[i] = sample_file(&fixture->sample, names[i], view_of(bytes, cases[i].len),
+				       false);
+	}
+	root = sample_directory(&fixture->sample, "", nodes, ARRAY_LEN(nodes));
+	sample_commit(&fixture->sample, true);
+	assert_ok(tree_export(&fixture->sample.services, &op_none, &root, fixture->out, &err),
+		  &err);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		AUTO_FREE char *path = mem_printf("%s/%zu", fixture->out, i);
+		struct stat st;
+
+		memset(bytes, 0, SIZE);
+		for (size_t j = 0; j < ARRAY_LEN(cases[i].at); j++)
+			bytes[cases[i].at[j]] = cases[i].at[3] > 0;
+		expect_bytes(path, view_of(bytes, cases[i].len));
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mtime, 1);
+		/* At most four blocks hold something; a filesystem may round them up. */
+		if (holes && cases[i].len > 1 << 20)
+			assert_true(st.st_blocks * 512 <= 4 * (64 << 10));
+		if (holes && i == 0)
+			assert_int_equal(st.st_blocks, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -313,6 +377,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(deep_trees_need_few_descriptors, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(nothing_is_left_of_a_failure, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(a_moved_directory_is_noticed, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(zeros_become_holes, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
