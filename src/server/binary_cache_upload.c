@@ -3,6 +3,7 @@
  * NAR becomes a pending upload while it comes (nar_upload.h), the narinfo makes it a store path
  * (nar_publish.h). Who is not allowed to hears so before a byte of the body is taken.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "nix/narinfo.h"
@@ -44,9 +45,12 @@ static enum http_next nar_begin(struct binary_cache *cache, struct http_exchange
 {
 	struct nar_put *put = cache_request_new(exchange, &nar_put_handler, route, sizeof(*put));
 
+	const char *length = http_header(exchange, "Content-Length");
+
 	put->base.rc = nar_upload_open(cache->uploads, url_of(exchange),
-				       view_of(&exchange->client, sizeof(exchange->client)), wake,
-				       exchange, &put->upload, &put->base.err);
+				       view_of(&exchange->client, sizeof(exchange->client)),
+				       length ? strtoull(length, NULL, 10) : 0, wake, exchange,
+				       &put->upload, &put->base.err);
 	return put->base.rc == RC_OK ? HTTP_BODY : reply_outcome(exchange, &put->base);
 }
 

@@ -17,12 +17,16 @@
 
 struct nar_upload_limits {
 	uint64_t nar_bytes;    /* of one NAR, decompressed */
-	uint64_t client_bytes; /* of all NARs of one client that wait for their narinfo */
+	uint64_t client_bytes; /* of NARs of one client that come, or wait for a narinfo */
+	uint64_t all_bytes;    /* the same of all clients */
 	int64_t keep_ns;       /* how long one waits, from its upload or its last use */
+	int64_t count_ns;      /* and how long it counts after that: its bytes stay in the store */
 	int64_t upload_ns;     /* how long one upload may take */
-	unsigned parallel;     /* uploads at once; each may hold the memory of an import */
+	unsigned parallel;     /* uploads that are being stored at once */
+	unsigned open; /* uploads at once, with those that wait for bytes or for their turn */
+	unsigned client_open; /* the same of one client */
 };
-/* 1 TiB, 64 GiB, a day, six hours, 8. */
+/* 1 TiB, 64 GiB, 256 GiB, a day, another day, six hours, 8, 128, 32. */
 extern const struct nar_upload_limits nar_upload_limits_default;
 
 struct nar_uploads;
@@ -36,12 +40,13 @@ struct nar_upload;
  * (perhaps before that call has come back): ask again. It must not call anything of the upload. */
 typedef void nar_upload_wake(void *context);
 
-/* url is the path below the cache ("nar/….nar.xz"): copied. client tells clients apart: hashed.
+/* url is the path below the cache ("nar/….nar.xz"): copied. client tells clients apart: hashed. expected:
+ * bytes that the client says will come, which must fit into what it may have; 0: it does not say.
  * RC_INVALID for a URL that is too long; RC_BUSY where too many uploads are open already. An upload is
- * used by one thread at a time. */
+ * used by one thread at a time. One that waits for bytes is in nobody's way. */
 enum rc nar_upload_open(struct nar_uploads *uploads, struct view url, struct view client,
-			nar_upload_wake *wake, void *context, struct nar_upload **out,
-			struct err *err) MUST_USE;
+			uint64_t expected, nar_upload_wake *wake, void *context,
+			struct nar_upload **out, struct err *err) MUST_USE;
 /* Takes the first *taken bytes. Where the upload has failed already: its outcome. */
 enum rc nar_upload_write(struct nar_upload *upload, struct view bytes, size_t *taken,
 			 struct err *err) MUST_USE;

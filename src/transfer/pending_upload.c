@@ -150,8 +150,8 @@ enum rc pending_upload_find(struct scratch_store *scratch, const struct op *op,
 
 struct sum {
 	const struct digest *client;
-	int64_t now;
-	uint64_t bytes;
+	int64_t now, count_ns;
+	uint64_t own, all;
 	struct digest expired[EXPIRED_MAX];
 	size_t expired_count;
 };
@@ -162,11 +162,13 @@ static bool sum_one(void *context, const struct digest *key, struct view value)
 	struct pending_upload pending;
 	bool damaged = pending_upload_decode(value, &pending, NULL) != RC_OK;
 
-	if (damaged || pending.expires_ns <= sum->now) {
+	if (damaged || pending.expires_ns <= sum->now - (pending.published ? 0 : sum->count_ns)) {
 		if (sum->expired_count < EXPIRED_MAX)
 			sum->expired[sum->expired_count++] = *key;
-	} else if (!pending.published && digest_equal(&pending.client, sum->client)) {
-		sum->bytes += pending.facts.nar_size;
+	} else if (!pending.published) {
+		sum->all += pending.facts.nar_size;
+		if (digest_equal(&pending.client, sum->client))
+			sum->own += pending.facts.nar_size;
 	}
 	if (!damaged)
 		pending_upload_release(&pending);
@@ -174,19 +176,23 @@ static bool sum_one(void *context, const struct digest *key, struct view value)
 }
 
 enum rc pending_upload_sum(struct scratch_store *scratch, const struct op *op,
-			   const struct digest *client, uint64_t *out, struct err *err)
+			   const struct digest *client, int64_t count_ns, uint64_t *own,
+			   uint64_t *all, struct err *err)
 {
 	struct sum *sum AUTO_FREE = mem_zalloc(sizeof(*sum));
 	enum rc rc;
 
-	*out = 0;
+	*own = *all = 0;
+	sum->count_ns = count_ns;
 	sum->client = client;
 	sum->now = clock_realtime_ns();
 	rc = scratch_store_scan(scratch, op, SCRATCH_PENDING_UPLOADS, sum_one, sum, err);
 	for (size_t i = 0; rc == RC_OK && i < sum->expired_count; i++)
 		rc = scratch_store_remove(scratch, op, SCRATCH_PENDING_UPLOADS, &sum->expired[i],
 					  err);
-	if (rc == RC_OK)
-		*out = sum->bytes;
+	if (rc == RC_OK) {
+		*own = sum->own;
+		*all = sum->all;
+	}
 	return rc;
 }

@@ -55,8 +55,10 @@ enum rc pending_upload_renew(struct scratch_store *scratch, const struct op *op,
 enum rc pending_upload_find(struct scratch_store *scratch, const struct op *op,
 			    const struct nar_hash *nar_sha256, struct pending_upload *out,
 			    struct digest *key, struct err *err) MUST_USE;
-/* Bytes of NARs that wait for a first narinfo, of this client; forgets all that have expired. */
+/* Bytes of NARs that wait for a first narinfo: of this client (*own), and of all. What has expired stays in
+ * the store until it is collected, and counts for count_ns longer; then it is forgotten. */
 enum rc pending_upload_sum(struct scratch_store *scratch, const struct op *op,
-			   const struct digest *client, uint64_t *out, struct err *err) MUST_USE;
+			   const struct digest *client, int64_t count_ns, uint64_t *own,
+			   uint64_t *all, struct err *err) MUST_USE;
 
 #endif

@@ -79,7 +79,7 @@ static enum rc push(struct server *server, const char *url, struct view body, si
 {
 	struct nar_upload *upload;
 	bool done = false;
-	enum rc rc = nar_upload_open(server->uploads, view_of_string(url), view_of_string("me"),
+	enum rc rc = nar_upload_open(server->uploads, view_of_string(url), view_of_string("me"), 0,
 				     wake, server, &upload, err);
 
 	while (rc == RC_OK && body.len > 0) {
@@ -289,7 +289,7 @@ static void many_narinfos_of_one_nar(void **state)
 	struct view url = view_of_string("nar/x.nar");
 	struct err err = ERR_INIT;
 	struct server server;
-	uint64_t sum;
+	uint64_t all, sum;
 
 	(void)state;
 	make_nar(view_of_string("one"), &nar);
@@ -309,9 +309,9 @@ static void many_narinfos_of_one_nar(void **state)
 	assert_ok(pending_upload_get(server.services.scratch, &op_none, url, &pending, &err), &err);
 	assert_true(pending.published);
 	assert_true(pending.expires_ns > clock_realtime_ns() + 3000 * NS_PER_S);
-	assert_ok(
-		pending_upload_sum(server.services.scratch, &op_none, &pending.client, &sum, &err),
-		&err);
+	assert_ok(pending_upload_sum(server.services.scratch, &op_none, &pending.client, 0, &sum,
+				     &all, &err),
+		  &err);
 	assert_int_equal(sum, 0);
 	server_release(&server);
 }
@@ -478,6 +478,7 @@ static void limits(void **state)
 	/* Two wait, and a third is too much; when they have expired there is room again. */
 	server.limits.client_bytes = 2 * nar.len + 1;
 	server.limits.keep_ns = 300 * NS_PER_MS;
+	server.limits.count_ns = 0;
 	server_restart(&server);
 	assert_ok(push(&server, "nar/a.nar", buf_view(&nar), SIZE_MAX, &err), &err);
 	assert_ok(push(&server, "nar/b.nar", buf_view(&nar), SIZE_MAX, &err), &err);
@@ -503,6 +504,140 @@ static void limits(void **state)
 	server_release(&server);
 }
 
+static enum rc open_as(struct server *server, const char *client, uint64_t expected,
+		       struct nar_upload **out, struct err *err)
+{
+	return nar_upload_open(server->uploads, view_of_string("nar/x.nar"), view_of_string(client),
+			       expected, wake, server, out, err);
+}
+
+/* Until it is over. */
+static enum rc outcome_of(struct server *server, struct nar_upload *upload, struct err *err)
+{
+	enum rc rc = RC_OK;
+	bool done = false;
+
+	while (rc == RC_OK && !done) {
+		rc = nar_upload_finish(upload, &done, err);
+		if (rc == RC_OK && !done)
+			wait_for_wake(server);
+	}
+	return rc;
+}
+
+/* More uploads that wait for bytes than may be stored at once: they are in nobody's way. */
+static void stalled(void **state)
+{
+	AUTO_BUF content = BUF_INIT, nar = BUF_INIT;
+	struct nar_upload *uploads[8];
+	struct err err = ERR_INIT;
+	struct server server;
+	size_t taken;
+
+	(void)state;
+	fill(&content, 2 << 20);
+	make_nar(buf_view(&content), &nar);
+	server_init(&server);
+	server.limits.parallel = 2;
+	server_restart(&server);
+	for (size_t i = 0; i < ARRAY_LEN(uploads); i++) {
+		assert_ok(open_as(&server, "slow", 0, &uploads[i], &err), &err);
+		assert_ok(nar_upload_write(uploads[i],
+					   view_slice(buf_view(&nar), 0, i % 2 ? 0 : 100000),
+					   &taken, &err),
+			  &err);
+	}
+	assert_ok(push(&server, "nar/y.nar", buf_view(&nar), 4096, &err), &err);
+	/* They go on where they were. */
+	while (taken < nar.len) {
+		size_t got;
+
+		assert_ok(nar_upload_write(uploads[7],
+					   view_slice(buf_view(&nar), taken, nar.len - taken), &got,
+					   &err),
+			  &err);
+		taken += got;
+		if (taken < nar.len)
+			wait_for_wake(&server);
+	}
+	assert_ok(outcome_of(&server, uploads[7], &err), &err);
+	for (size_t i = 0; i < ARRAY_LEN(uploads); i++)
+		nar_upload_free(uploads[i]);
+	server_release(&server);
+}
+
+/* What one client has on its way counts as what waits does; and nothing of it counts when it failed. */
+static void reserved(void **state)
+{
+	AUTO_BUF nar = BUF_INIT;
+	int64_t until_ns = clock_monotonic_ns() + 20 * NS_PER_S;
+	struct nar_upload *one, *two, *three;
+	struct err err = ERR_INIT;
+	struct server server;
+	size_t taken;
+	enum rc rc;
+
+	(void)state;
+	make_nar(view_of_string("some content that is not long"), &nar);
+	server_init(&server);
+	server.limits.client_bytes = 2 * nar.len;
+	server.limits.all_bytes = 3 * nar.len;
+	server.limits.client_open = 2;
+	server_restart(&server);
+	/* What it says will come is refused before it does. */
+	assert_ok(open_as(&server, "a", 2 * nar.len + 1, &one, &err), &err);
+	assert_rc(RC_TOO_LARGE, outcome_of(&server, one, &err), &err);
+	nar_upload_free(one);
+	assert_ok(open_as(&server, "a", nar.len + 1, &one, &err), &err);
+	assert_ok(nar_upload_write(one, view_slice(buf_view(&nar), 0, 8), &taken, &err), &err);
+	/* As soon as that one has begun. */
+	for (rc = RC_OK; rc != RC_TOO_LARGE; nar_upload_free(two)) {
+		assert_ok(open_as(&server, "a", nar.len, &two, &err), &err);
+		rc = outcome_of(&server, two, &err);
+		assert_true(clock_monotonic_ns() < until_ns);
+	}
+	assert_ok(open_as(&server, "a", 0, &two, &err), &err);
+	/* Two uploads of it are open. */
+	assert_rc(RC_BUSY, open_as(&server, "a", 0, &three, &err), &err);
+	assert_null(three);
+	nar_upload_free(two);
+	nar_upload_free(one);
+	/* All clients together. */
+	assert_ok(push(&server, "nar/a.nar", buf_view(&nar), SIZE_MAX, &err), &err);
+	assert_ok(push(&server, "nar/b.nar", buf_view(&nar), SIZE_MAX, &err), &err);
+	assert_rc(RC_TOO_LARGE, push(&server, "nar/c.nar", buf_view(&nar), SIZE_MAX, &err), &err);
+	assert_ok(open_as(&server, "b", nar.len, &one, &err), &err);
+	assert_ok(nar_upload_write(one, buf_view(&nar), &taken, &err), &err);
+	assert_ok(outcome_of(&server, one, &err), &err);
+	nar_upload_free(one);
+	assert_ok(open_as(&server, "c", 1, &one, &err), &err);
+	assert_rc(RC_TOO_LARGE, outcome_of(&server, one, &err), &err);
+	nar_upload_free(one);
+	server_release(&server);
+}
+
+/* What nobody published stays in the store, and counts on for a while. */
+static void expired_uploads_count(void **state)
+{
+	AUTO_BUF nar = BUF_INIT;
+	struct err err = ERR_INIT;
+	struct server server;
+
+	(void)state;
+	make_nar(view_of_string("some content that is not long"), &nar);
+	server_init(&server);
+	server.limits.client_bytes = nar.len;
+	server.limits.keep_ns = 1;
+	server.limits.count_ns = 3600 * NS_PER_S;
+	server_restart(&server);
+	assert_ok(push(&server, "nar/a.nar", buf_view(&nar), SIZE_MAX, &err), &err);
+	assert_rc(RC_TOO_LARGE, push(&server, "nar/b.nar", buf_view(&nar), SIZE_MAX, &err), &err);
+	server.limits.count_ns = 0;
+	server_restart(&server);
+	assert_ok(push(&server, "nar/b.nar", buf_view(&nar), SIZE_MAX, &err), &err);
+	server_release(&server);
+}
+
 /* Clients that go away: at the beginning, in the middle, while they wait for their turn. */
 static void given_up(void **state)
 {
@@ -518,7 +653,8 @@ static void given_up(void **state)
 	server_init(&server);
 	for (size_t i = 0; i < ARRAY_LEN(uploads); i++) {
 		assert_ok(nar_upload_open(server.uploads, view_of_string("nar/x.nar"),
-					  view_of_string("me"), wake, &server, &uploads[i], &err),
+					  view_of_string("me"), 0, wake, &server, &uploads[i],
+					  &err),
 			  &err);
 		if (i % 3 > 0)
 			assert_ok(nar_upload_write(uploads[i],
@@ -547,6 +683,9 @@ int main(void)
 		cmocka_unit_test(flat_content_addresses),
 		cmocka_unit_test(broken_bodies),
 		cmocka_unit_test(limits),
+		cmocka_unit_test(stalled),
+		cmocka_unit_test(reserved),
+		cmocka_unit_test(expired_uploads_count),
 		cmocka_unit_test(given_up),
 	};
 
