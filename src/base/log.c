@@ -1,6 +1,6 @@
 /*
- * Log lines. The lock guards the sink and its context, and is held while a sink runs, so that once
- * log_set_sink returns the old one is not called any more.
+ * Log lines. The lock guards the sink, its context and the counts of repeats, and is held while a sink
+ * runs, so that once log_set_sink returns the old one is not called any more.
  */
 #include "base/log.h"
 
@@ -18,7 +18,13 @@
 #include "base/buf.h"
 #include "base/text.h"
 
-enum { SENTENCE_MAX = 4096, LEVEL_UNSET = -1 };
+enum { SENTENCE_MAX = 4096, LEVEL_UNSET = -1, COUNTED_FORMATS = 64 };
+
+struct repeats {
+	const char *format;
+	int64_t since_ns;
+	unsigned lines, left_out;
+};
 
 static const char *const level_names[] = {
 	[LOG_LEVEL_ERROR] = "error",
@@ -38,6 +44,9 @@ static atomic_int chosen_level = LEVEL_UNSET;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static log_sink *chosen_sink;
 static void *chosen_context;
+static struct repeats counted[COUNTED_FORMATS];
+static unsigned repeats_max;
+static int64_t repeats_ns;
 
 static int level_from_environment(void)
 {
@@ -88,21 +97,49 @@ static void write_to_stderr(enum log_level level, const char *sentence)
 		;
 }
 
+/* Under the lock. False: one line too many. *left_out: how many were, before this one. */
+static bool may_repeat(const char *format, unsigned *left_out)
+{
+	/* One that displaces another only lets more lines through. */
+	struct repeats *repeats = &counted[(uintptr_t)format / 8 % COUNTED_FORMATS];
+	int64_t now = clock_monotonic_ns();
+
+	if (repeats->format != format)
+		*repeats = (struct repeats){ .format = format, .since_ns = now };
+	if (now - repeats->since_ns >= repeats_ns) {
+		*left_out = repeats->left_out;
+		*repeats = (struct repeats){ .format = format, .since_ns = now };
+	}
+	if (repeats->lines == repeats_max) {
+		repeats->left_out++;
+		return false;
+	}
+	repeats->lines++;
+	return true;
+}
+
 static void log_write(enum log_level level, const char *format, va_list args) PRINTF_LIKE(2, 0);
 
 static void log_write(enum log_level level, const char *format, va_list args)
 {
 	int saved = errno;
 	char sentence[SENTENCE_MAX];
+	unsigned left_out = 0;
 
 	if (!is_wanted(level))
 		return;
-	vsnprintf(sentence, sizeof(sentence), format, args);
 	pthread_mutex_lock(&lock);
-	if (chosen_sink)
-		chosen_sink(chosen_context, level, sentence);
-	else
-		write_to_stderr(level, sentence);
+	if (repeats_max == 0 || level == LOG_LEVEL_DEBUG || may_repeat(format, &left_out)) {
+		int len = vsnprintf(sentence, sizeof(sentence), format, args);
+
+		if (left_out > 0 && len >= 0 && (size_t)len < sizeof(sentence))
+			snprintf(sentence + len, sizeof(sentence) - (size_t)len,
+				 " (%u lines like this one were left out)", left_out);
+		if (chosen_sink)
+			chosen_sink(chosen_context, level, sentence);
+		else
+			write_to_stderr(level, sentence);
+	}
 	pthread_mutex_unlock(&lock);
 	errno = saved;
 }
@@ -117,6 +154,15 @@ void log_set_sink(log_sink *sink, void *context)
 	pthread_mutex_lock(&lock);
 	chosen_sink = sink;
 	chosen_context = context;
+	pthread_mutex_unlock(&lock);
+}
+
+void log_limit_repeats(unsigned lines, int64_t interval_ns)
+{
+	pthread_mutex_lock(&lock);
+	repeats_max = lines;
+	repeats_ns = interval_ns;
+	memset(counted, 0, sizeof(counted));
 	pthread_mutex_unlock(&lock);
 }
 

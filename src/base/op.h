@@ -23,6 +23,10 @@ struct op {
 /* No deadline, cannot be cancelled. */
 extern const struct op op_none;
 
+/* For an op that begins here: a number that no other op of this process has, and those of others
+ * hardly. */
+uint64_t op_trace_new(void);
+
 /* RC_OK, RC_DEADLINE or RC_CANCELLED. Long loops and waits ask it at least every 100 ms. */
 enum rc op_check(const struct op *op, struct err *err) MUST_USE;
 

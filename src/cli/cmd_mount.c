@@ -238,6 +238,7 @@ static enum rc serve(struct cli *cli, const struct mount_args *args, const char 
 
 	if (rc != RC_OK)
 		return rc;
+	log_limit_repeats(LOG_REPEATS, LOG_REPEATS_NS);
 	cli_fill_fs_options(&args->roots, &fs_options);
 	rc = cli_make_roots(cli, &args->roots, &roots, err);
 	if (rc != RC_OK)

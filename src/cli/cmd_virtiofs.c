@@ -127,6 +127,7 @@ static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, 
 	enum rc rc = cli_size("cache-size", args->cache_size, DEFAULT_CACHE_SIZE, 1,
 			      &fs_options.chunk_cache, err);
 
+	log_limit_repeats(LOG_REPEATS, LOG_REPEATS_NS);
 	cli_fill_fs_options(&args->roots, &fs_options);
 	if (rc == RC_OK)
 		rc = cli_make_roots(cli, &args->roots, &roots, err);

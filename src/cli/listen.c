@@ -66,6 +66,7 @@ enum rc serve_until_signal(struct cli *cli, const struct server *servers, size_t
 
 	if (rc != RC_OK)
 		return rc;
+	log_limit_repeats(LOG_REPEATS, LOG_REPEATS_NS);
 	sd_notify(0, "READY=1");
 	while (poll(&wait, 1, -1) < 1)
 		;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/stat.h>
 
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
 
@@ -113,12 +114,64 @@ static void many_threads(void **state)
 	log_set_sink(NULL, NULL);
 }
 
+static void complain(int i)
+{
+	log_error("this, the %d. time", i);
+}
+
+static void repeats_are_left_out(void **state)
+{
+	struct heard heard = { .count = 0 };
+	int64_t begin;
+
+	(void)state;
+	log_set_level(LOG_LEVEL_DEBUG);
+	log_set_sink(hear, &heard);
+	log_limit_repeats(3, 3600 * NS_PER_S);
+	for (int i = 0; i < 100; i++)
+		complain(i);
+	assert_int_equal(heard.count, 3);
+	assert_string_equal(heard.sentence, "this, the 2. time");
+	/* Others are counted by themselves; debugging is not counted. */
+	log_warning("that");
+	assert_int_equal(heard.count, 4);
+	for (int i = 0; i < 5; i++)
+		log_debug("again");
+	assert_int_equal(heard.count, 9);
+
+	heard.count = 0;
+	begin = clock_monotonic_ns();
+	log_limit_repeats(1, 200 * NS_PER_MS);
+	complain(1);
+	complain(2);
+	complain(3);
+	/* On a machine that stood still meanwhile, nothing was left out. */
+	if (clock_monotonic_ns() - begin < 200 * NS_PER_MS)
+		assert_int_equal(heard.count, 1);
+	clock_sleep_ns(200 * NS_PER_MS);
+	complain(4);
+	if (heard.count == 2)
+		assert_string_equal(heard.sentence,
+				    "this, the 4. time (2 lines like this one were left out)");
+	clock_sleep_ns(200 * NS_PER_MS);
+	complain(5);
+	assert_string_equal(heard.sentence, "this, the 5. time");
+
+	heard.count = 0;
+	log_limit_repeats(0, 0);
+	for (int i = 0; i < 100; i++)
+		complain(i);
+	assert_int_equal(heard.count, 100);
+	log_set_sink(NULL, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_sink_hears),
 		cmocka_unit_test(stderr_gets_lines),
 		cmocka_unit_test(many_threads),
+		cmocka_unit_test(repeats_are_left_out),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

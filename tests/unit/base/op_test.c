@@ -36,12 +36,21 @@ static void cancel_wins(void **state)
 	assert_says(&err, "cancelled");
 }
 
+static void traces_differ(void **state)
+{
+	uint64_t first = op_trace_new(), second = op_trace_new();
+
+	(void)state;
+	assert_true(first != 0 && second != 0 && first != second);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(none_never_ends),
 		cmocka_unit_test(deadline_passes),
 		cmocka_unit_test(cancel_wins),
+		cmocka_unit_test(traces_differ),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
