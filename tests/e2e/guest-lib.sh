@@ -61,7 +61,7 @@ make_initramfs() {
 		add_program "$root" getfattr
 	fi
 	for module in virtio virtio_ring virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci fuse \
-		virtiofs; do
+		virtiofs overlay; do
 		find "$kernel/lib/modules" -name $module.ko -exec cp {} "$root/modules/" \;
 	done
 	cp "$script" "$root/script"
