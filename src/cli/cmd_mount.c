@@ -223,7 +223,7 @@ static enum rc serve(struct cli *cli, const struct mount_args *args, const char 
 		     struct err *err)
 {
 	struct fs_options fs_options = { .passthrough = args->passthrough };
-	const struct mount_options mount_options = {
+	struct mount_options mount_options = {
 		.allow_other = args->allow_other,
 		.no_exec = args->no_exec,
 		.source = args->fsname,
@@ -258,8 +258,18 @@ static enum rc serve(struct cli *cli, const struct mount_args *args, const char 
 	}
 	sd_notify(0, "READY=1");
 	rc = wait_for_end(cli, fs, mount, signals, err);
+	if (rc == RC_OK && mount_lost_io_uring(mount)) {
+		log_warning(
+			"mounting again, with /dev/fuse alone: open files of the mount are lost");
+		mount_stop(mount);
+		mount_options.no_io_uring = true;
+		rc = mount_start(fs, dir, &mount_options, &mount, err);
+		if (rc == RC_OK)
+			rc = wait_for_end(cli, fs, mount, signals, err);
+	}
 	sd_notify(0, "STOPPING=1");
-	mount_stop(mount);
+	if (mount)
+		mount_stop(mount);
 	fs_free(fs);
 	return rc;
 }

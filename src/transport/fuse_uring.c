@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <liburing.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -99,6 +100,8 @@ struct fuse_uring {
 	uint32_t max_read;
 	size_t payload_size;
 	bool serving;
+	atomic_bool ready; /* every queue has registered */
+	atomic_bool lost;
 
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
@@ -352,6 +355,20 @@ static void register_entries(struct queue *queue)
 	queue->alive = queue->uring->depth;
 }
 
+/* The thread's last act, but where it was told to end, or the connection has. */
+static void give_up(struct queue *queue, int error)
+{
+	struct fuse_uring *uring = queue->uring;
+	struct pollfd poller = { .fd = uring->connection->fd };
+	if (!atomic_load(&uring->ready) || atomic_load(&queue->quit) ||
+	    atomic_load(&uring->connection->stopping) || poll(&poller, 1, 0) != 0)
+		return;
+	log_error("FUSE over io_uring: queue %u has lost all its entries: %s", queue->id,
+		  strerror(-error));
+	atomic_store(&uring->lost, true);
+	connection_set_ended(uring->connection);
+}
+
 /* liburing 2.3 declares io_uring_enable_rings and does not export it. */
 static int enable(struct io_uring *ring)
 {
@@ -374,14 +391,14 @@ static void *queue_run(void *arg)
 		queue->failure = rc;
 	report(queue);
 
-	while (!atomic_load(&queue->quit) && rc >= 0) {
+	while (!atomic_load(&queue->quit) && rc >= 0 && (queue->alive || queue->failure == 0)) {
 		rc = io_uring_submit_and_wait(&queue->ring, 1);
 		if (rc == -EINTR || rc == -EAGAIN || rc == -EBUSY)
 			rc = 0;
 		handle_completions(queue);
 	}
-	if (rc < 0)
-		log_error("io_uring: %s", strerror(-rc));
+	if (rc < 0 || (!queue->alive && queue->failure != 0))
+		give_up(queue, rc < 0 ? rc : queue->failure);
 	return NULL;
 }
 
@@ -503,7 +520,13 @@ enum rc fuse_uring_serve(struct fuse_uring *uring, struct connection *connection
 			return err_errno(err, -uring->queues[i].failure,
 					 "cannot register FUSE over io_uring");
 	}
+	atomic_store(&uring->ready, true);
 	return RC_OK;
+}
+
+bool fuse_uring_lost(const struct fuse_uring *uring)
+{
+	return atomic_load(&uring->lost);
 }
 
 void fuse_uring_quiesce(struct fuse_uring *uring)

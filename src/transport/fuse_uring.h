@@ -26,6 +26,10 @@ uint32_t fuse_uring_max_read(const struct fuse_uring *uring);
  * /dev/fuse alone. Borrows connection. */
 enum rc fuse_uring_serve(struct fuse_uring *uring, struct connection *connection,
 			 struct err *err) MUST_USE;
+/* A queue has no entries left, so that requests made on its processor would wait for ever: the kernel
+ * has no way back for a connection that has begun with io_uring. connection->ended was set; mount
+ * again without. */
+bool fuse_uring_lost(const struct fuse_uring *uring);
 /* As dev_fuse_quiesce. */
 void fuse_uring_quiesce(struct fuse_uring *uring);
 /* Ends the threads. NULL is fine. */

@@ -299,10 +299,15 @@ void mount_get_facts(const struct mount *mount, struct mount_facts *out)
 	};
 }
 
+bool mount_lost_io_uring(const struct mount *mount)
+{
+	return mount->uring && fuse_uring_lost(mount->uring);
+}
+
 void mount_stop(struct mount *mount)
 {
 	struct pollfd poller = { .fd = mount->connection.ended, .events = POLLIN };
-	unmount(mount, poll(&poller, 1, 0) == 1);
+	unmount(mount, poll(&poller, 1, 0) == 1 && !mount_lost_io_uring(mount));
 	end(mount);
 	mount_free(mount);
 }

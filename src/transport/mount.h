@@ -36,6 +36,9 @@ struct mount_facts {
 	bool by_helper;       /* mounted through fusermount3 */
 };
 void mount_get_facts(const struct mount *mount, struct mount_facts *out);
+/* It has ended since io_uring no longer brings all requests. Whoever has files open loses them; a new
+ * mount with no_io_uring serves. */
+bool mount_lost_io_uring(const struct mount *mount);
 /* Unmounts (lazily where it is in use; what another has mounted over it or in its place stays), waits
  * for its threads, frees. */
 void mount_stop(struct mount *mount);

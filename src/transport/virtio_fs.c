@@ -34,10 +34,15 @@ enum {
 	/* Nothing that castor answers other than by a refusal is longer: a LOOKUP of the longest
 	 * name, a BATCH_FORGET, a WRITE of a page. */
 	REQUEST_BYTES = 4096 + FUSE_REQUEST_HEADROOM,
-	FREE_KEPT = 8,        /* idle request objects of a queue */
-	IN_FLIGHT_MAX = 1024, /* of a queue: the others wait on the ring */
-	GRACE_MS = 5000,      /* for requests in flight when a queue is stopped */
-	COMPLAINTS_MAX = 16,  /* in the log, of one guest */
+	FREE_KEPT = 8, /* idle request objects of a queue */
+	/* Requests in work: of a queue, and of the device beside those that each queue may have in
+	 * any case. The others wait on the ring. So a guest holds at most 5,184 of them, of 26 KiB,
+	 * and FREE_KEPT and a spare of each queue: under 150 MiB, whatever hangs. */
+	IN_FLIGHT_MAX = 1024,
+	IN_FLIGHT_SURE = 16,
+	IN_FLIGHT_DEVICE = 4096,
+	GRACE_MS = 5000,     /* for requests in flight when a queue is stopped */
+	COMPLAINTS_MAX = 16, /* in the log, of one guest */
 };
 
 struct request {
@@ -78,8 +83,11 @@ struct virtio_fs {
 	struct guest_memory *memory;
 	unsigned features;
 	atomic_uint complaints;
+	atomic_uint in_flight; /* of all queues */
 	struct queue queues[VIRTIO_FS_QUEUES_MAX];
 };
+
+_Static_assert(sizeof(struct request) <= 26 << 10, "the memory of a request is stated");
 
 /* Requests */
 
@@ -140,6 +148,7 @@ static void list_in_flight(struct queue *queue, struct request *request)
 	if (queue->in_flight)
 		queue->in_flight->previous = request;
 	queue->in_flight = request;
+	atomic_fetch_add(&queue->device->in_flight, 1);
 }
 
 /* Gives the chain back, with so many bytes written. */
@@ -153,6 +162,7 @@ static void finish(struct request *request, uint32_t written)
 		queue->in_flight = request->next;
 	if (request->next)
 		request->next->previous = request->previous;
+	atomic_fetch_sub(&queue->device->in_flight, 1);
 	virtqueue_push(&queue->ring, request->chain.head, written);
 	if (queue->full) {
 		queue->full = false;
@@ -253,13 +263,22 @@ static enum rc next_chain(struct queue *queue, struct virtqueue_chain *chain, st
 	return rc;
 }
 
+/* Under the lock. What is refused waits until one of the queue's own is answered, of which there are
+ * some. */
+static bool may_take(const struct queue *queue)
+{
+	return queue->ring.in_flight < IN_FLIGHT_SURE ||
+	       (queue->ring.in_flight < IN_FLIGHT_MAX &&
+		atomic_load(&queue->device->in_flight) < IN_FLIGHT_DEVICE);
+}
+
 /* The next request into *spare, under the lock; false: there is none now. */
 static bool take(struct queue *queue, struct request **spare)
 {
 	struct err err = ERR_INIT;
 	if (queue->quit || !queue->enabled || queue->ring.broken)
 		return false;
-	queue->full = queue->ring.in_flight >= IN_FLIGHT_MAX;
+	queue->full = !may_take(queue);
 	if (queue->full)
 		return false;
 	if (!*spare)

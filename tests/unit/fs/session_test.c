@@ -452,6 +452,54 @@ static void seek_poll_statfs(void **state)
 	close_small(fake, &store);
 }
 
+/* A kernel that starts again knows nothing, and what it was told before is nobody's. */
+static void init_again_drops_nodeids(void **state)
+{
+	struct fake_store store;
+	struct fake *fake = open_small(&store, NULL);
+	struct fuse_attr_out attr;
+	struct fuse_init_out out;
+	struct fs_stats stats;
+	uint64_t dir = fake_find(fake, 1, "dir");
+	uint64_t inner = fake_find(fake, dir, "inner");
+	uint64_t again;
+
+	(void)state;
+	assert_int_equal(fake_getattr(fake, inner, &attr), 0);
+	fake_init(fake, UINT64_MAX, &out);
+	fs_get_stats(fake->fs, &stats);
+	assert_int_equal(stats.inodes, 0);
+	assert_int_equal(fake_getattr(fake, dir, &attr), -ESTALE);
+	assert_int_equal(fake_getattr(fake, inner, &attr), -ESTALE);
+	assert_int_equal(fake_getattr(fake, 1, &attr), 0);
+	again = fake_find(fake, 1, "dir");
+	assert_true(again > inner);
+	/* A late FORGET of the old one takes nothing from the new one. */
+	fake_forget(fake, dir, 1);
+	assert_int_equal(fake_getattr(fake, again, &attr), 0);
+	close_small(fake, &store);
+}
+
+static void forgets_are_counted(void **state)
+{
+	struct fake_store store;
+	struct fake *fake = open_small(&store, NULL);
+	struct fuse_attr_out attr;
+	uint64_t nodeid = fake_find(fake, 1, "readme");
+
+	(void)state;
+	assert_int_equal(fake_find(fake, 1, "readme"), nodeid);
+	assert_int_equal(fake_find(fake, 1, "readme"), nodeid);
+	fake_forget(fake, nodeid, 2);
+	assert_int_equal(fake_getattr(fake, nodeid, &attr), 0);
+	/* A twin elsewhere has a count of its own. */
+	fake_forget(fake, fake_find(fake, 1, "tool"), 1);
+	assert_int_equal(fake_getattr(fake, nodeid, &attr), 0);
+	fake_forget(fake, nodeid, 1);
+	assert_int_equal(fake_getattr(fake, nodeid, &attr), -ESTALE);
+	close_small(fake, &store);
+}
+
 static void batch_forget(void **state)
 {
 	struct fake_store store;
@@ -495,6 +543,8 @@ int main(void)
 		cmocka_unit_test(xattrs),
 		cmocka_unit_test(seek_poll_statfs),
 		cmocka_unit_test(batch_forget),
+		cmocka_unit_test(init_again_drops_nodeids),
+		cmocka_unit_test(forgets_are_counted),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,7 +82,8 @@ static inline void *guest_serve(void *arg)
 }
 
 /* A front-end that has said nothing yet. */
-static inline void guest_connect(struct guest *guest, unsigned slots, size_t reply_room)
+static inline void guest_connect_rings(struct guest *guest, unsigned rings, unsigned slots,
+				       size_t reply_room)
 {
 	int ends[2];
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
@@ -90,7 +91,12 @@ static inline void guest_connect(struct guest *guest, unsigned slots, size_t rep
 	guest->served_err = (struct err)ERR_INIT;
 	guest->thread = thread_start("back-end", guest_serve, guest);
 	guest->serving = true;
-	vu_open(&guest->client, ends[0], GUEST_RINGS, slots, reply_room);
+	vu_open(&guest->client, ends[0], rings, slots, reply_room);
+}
+
+static inline void guest_connect(struct guest *guest, unsigned slots, size_t reply_room)
+{
+	guest_connect_rings(guest, GUEST_RINGS, slots, reply_room);
 }
 
 /* far: services that the plan can disturb, and that are never waited for. */

@@ -4,9 +4,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <liburing.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -26,6 +30,21 @@
 #include "service/blob/memory.h"
 #include "service/directory/memory.h"
 #include "transport/mount.h"
+
+/* The channel under test is this program's own, whose rings can be broken: the first queue's, at its
+ * next turn. */
+static atomic_bool broken;
+static int submit_and_wait(struct io_uring *ring, unsigned count);
+#define io_uring_submit_and_wait submit_and_wait
+#include "transport/fuse_uring.c"
+#undef io_uring_submit_and_wait
+
+static int submit_and_wait(struct io_uring *ring, unsigned count)
+{
+	struct queue *queue = CONTAINER_OF(ring, struct queue, ring);
+	return atomic_load(&broken) && queue->id == 0 ? -EINVAL
+						      : io_uring_submit_and_wait(ring, count);
+}
 
 #define PARAMETER "/sys/module/fuse/parameters/enable_uring"
 enum { BIG = 3000000, FILES = 300, SKIP = 77, PATIENCE_MS = 10000 };
@@ -225,6 +244,49 @@ static void serves_over_io_uring(void **state)
 	assert_true(facts.io_uring);
 }
 
+static void *ask_on_first_processor(void *arg)
+{
+	struct fixture *fixture = arg;
+	AUTO_FREE char *path = mem_printf("%s/hello", fixture->dir);
+	struct stat status;
+	cpu_set_t set;
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	assert_int_equal(pthread_setaffinity_np(pthread_self(), sizeof(set), &set), 0);
+	return stat(path, &status) == 0 ? NULL : arg;
+}
+
+/* A queue that brings no more requests ends the mount, and with it who waits for an answer. */
+static void lost_queue_ends_the_mount(void **state)
+{
+	struct fixture *fixture = *state;
+	char before = 0;
+	AUTO_FD int fd = open(PARAMETER, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, &before, 1) != 1 || !set_parameter('Y'))
+		skip();
+	struct mount_options options = { .threads = 2 };
+	struct mount *mount = start(fixture, &options);
+	assert_true(set_parameter(before));
+	assert_false(mount_lost_io_uring(mount));
+	pthread_t waiter;
+	atomic_store(&broken, true);
+	assert_int_equal(pthread_create(&waiter, NULL, ask_on_first_processor, fixture), 0);
+	struct pollfd poller = { .fd = mount_ended_fd(mount), .events = POLLIN };
+	assert_int_equal(poll(&poller, 1, PATIENCE_MS), 1);
+	atomic_store(&broken, false);
+	assert_true(mount_lost_io_uring(mount));
+	mount_stop(mount);
+	void *failed;
+	assert_int_equal(pthread_join(waiter, &failed), 0);
+	assert_non_null(failed);
+	assert_false(is_mounted(fixture->dir));
+	options.no_io_uring = true;
+	mount = start(fixture, &options);
+	assert_false(mount_lost_io_uring(mount));
+	use(fixture->dir);
+	mount_stop(mount);
+}
+
 static void read_ahead_is_set(void **state)
 {
 	struct fixture *fixture = *state;
@@ -361,6 +423,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(serves, setup, teardown),
 		cmocka_unit_test_setup_teardown(serves_over_io_uring, setup, teardown),
+		cmocka_unit_test_setup_teardown(lost_queue_ends_the_mount, setup, teardown),
 		cmocka_unit_test_setup_teardown(read_ahead_is_set, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_live_mount_is_busy, setup, teardown),
 		cmocka_unit_test_setup_teardown(a_dead_mount_is_replaced, setup, teardown),

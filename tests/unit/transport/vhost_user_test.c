@@ -219,6 +219,70 @@ static void large_ring(void **state)
 	guest_close(&guest);
 }
 
+/* Puts the ring at `at` of the second region, with `count` READs of 16 bytes. */
+static void flood(struct guest *guest, unsigned index, uint8_t *at, uint16_t size, unsigned count)
+{
+	struct vu_client *client = &guest->client;
+	struct vu_ring *ring = &client->rings[index];
+	uint64_t big = vu_lookup(client, index, FUSE_ROOT_ID, "big", NULL);
+	struct {
+		struct fuse_in_header header;
+		struct fuse_read_in body;
+	} request = { .header = { .len = sizeof(request),
+				  .opcode = FUSE_READ,
+				  .unique = 1 << 20,
+				  .nodeid = big },
+		      .body = { .size = 16 } };
+	memcpy(vu_at(client, ring->requests), &request, sizeof(request));
+	assert_true(vu_ring_stop(client, index) >= 0);
+	ring->descriptors = (void *)at;
+	ring->available = (void *)(at + size * sizeof(struct vu_descriptor));
+	ring->used = (void *)((uint8_t *)ring->available + 3 * size);
+	ring->next_available = ring->seen_used = ring->told_available = 0;
+	ring->size = size;
+	vu_ring_start(client, index, 0);
+	for (unsigned i = 0; i < count; i++) {
+		vu_describe(ring, 2 * i, ring->requests, sizeof(request), VU_NEXT, 2 * i + 1);
+		vu_describe(ring, 2 * i + 1, ring->replies, 32, VU_WRITE, 0);
+		vu_offer(ring, (uint16_t)(2 * i));
+	}
+	vu_kick_always(ring);
+}
+
+/* Many rings together have 4096 requests in work, and each may have some in any case. */
+static void many_rings(void **state)
+{
+	enum { RINGS = 8, SIZE = 4096, REQUESTS = 1200, IN_WORK = 4096, SURE = 16 };
+	(void)state;
+	struct guest guest;
+	struct vu_used used;
+	guest_prepare(&guest, NULL, NULL, true);
+	guest_connect_rings(&guest, RINGS, 4, 1 << 17);
+	struct vu_client *client = &guest.client;
+	vu_start(client, ALL_RING_FEATURES);
+	assert_int_equal(vu_init(client, 1), 0);
+	guest_works(&guest, 7);
+	uint64_t before = reads_taken(&guest);
+	atomic_store(&guest.plan.hang, true);
+	for (unsigned i = 1; i < 7; i++)
+		flood(&guest, i, client->second + i * (256 << 10), SIZE, REQUESTS);
+	int64_t until = clock_monotonic_ns() + VU_PATIENCE_MS * NS_PER_MS;
+	while (reads_taken(&guest) - before < IN_WORK && clock_monotonic_ns() < until)
+		clock_sleep_ns(NS_PER_MS);
+	assert_true(vu_lookup(client, 7, FUSE_ROOT_ID, "tool", NULL) != 0);
+	clock_sleep_ns(100 * NS_PER_MS);
+	print_message("%u in work\n", (unsigned)(reads_taken(&guest) - before));
+	assert_in_range(reads_taken(&guest) - before, IN_WORK, IN_WORK + (SURE + 1) * RINGS);
+	atomic_store(&guest.plan.hang, false);
+	for (unsigned i = 1; i < 7; i++)
+		for (unsigned k = 0; k < REQUESTS; k++) {
+			assert_true(vu_wait_used(&client->rings[i], &used, VU_PATIENCE_MS));
+			assert_int_equal(used.written, 32);
+		}
+	assert_int_equal(reads_taken(&guest) - before, 6 * REQUESTS);
+	guest_close(&guest);
+}
+
 struct reader {
 	struct guest *guest;
 	unsigned ring;
@@ -635,6 +699,7 @@ int main(void)
 		cmocka_unit_test(large_reads),
 		cmocka_unit_test(scattered_reply),
 		cmocka_unit_test(large_ring),
+		cmocka_unit_test(many_rings),
 		cmocka_unit_test(rings_at_once),
 		cmocka_unit_test(stops_and_goes_on),
 		cmocka_unit_test(resets),
