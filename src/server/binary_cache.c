@@ -38,13 +38,17 @@ static ssize_t nothing(void *context, uint64_t at, char *out, size_t len)
 
 enum http_next cache_reply_empty(struct http_exchange *exchange, unsigned status, const char *etag)
 {
-	/* 304 says nothing of a length: that would be the length of what is not sent. */
+	/* A length in 304 would be that of what is not sent. Of an unknown one the library says none, but
+	 * sends the end of a chunked body unless the connection ends. */
 	struct MHD_Response *response =
 		status == MHD_HTTP_NOT_MODIFIED
 			? MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 1, nothing, NULL,
 							    NULL)
 			: MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
 
+	if (response && status == MHD_HTTP_NOT_MODIFIED)
+		(void)MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT,
+					       MHD_RO_END);
 	if (response) {
 		(void)MHD_add_response_header(response, "ETag", etag);
 		http_reply(exchange, status, response);
