@@ -136,11 +136,7 @@ static enum rc read_ca(json_t *value, struct path_info *info, struct err *err)
 
 	if (!json_is_string(value) || json_string_length(value) == 0)
 		return RC_OK;
-	rc = ca_parse(text_of(value), &info->ca, err);
-	/* Of a kind that castor cannot say: the path is kept by its hash. */
-	if (rc == RC_UNSUPPORTED)
-		return RC_OK;
-	info->has_ca = rc == RC_OK;
+	rc = path_info_parse_ca(info, text_of(value), err);
 	return rc == RC_OK ? RC_OK : err_context(err, rc, "ca");
 }
 

@@ -112,10 +112,8 @@ void show_path_info_members(struct json *json, const struct path_info *info)
 		append_store_path(&info->deriver, ".drv", &text);
 		member(json, "deriver", &text);
 	}
-	if (info->has_ca) {
-		ca_print(&info->ca, &text);
+	if (path_info_print_ca(info, &text))
 		member(json, "ca", &text);
-	}
 	json_key(json, "signatures");
 	json_begin_array(json);
 	for (size_t i = 0; i < info->signature_count; i++) {
@@ -175,9 +173,9 @@ void show_path_info(const struct cli *cli, const struct path_info *info, struct 
 		label(out, "deriver");
 		append_store_path(&info->deriver, ".drv\n", out);
 	}
-	if (info->has_ca) {
+	if (info->has_ca || info->other_ca) {
 		label(out, "ca");
-		ca_print(&info->ca, out);
+		path_info_print_ca(info, out);
 		buf_append_byte(out, '\n');
 	}
 	for (size_t i = 0; i < info->signature_count; i++) {

@@ -53,10 +53,8 @@ struct castor_path_info *lib_path_info_new(struct path_info *info)
 		out->signatures[i] = signature_text(&info->signatures[i]);
 	if (info->has_deriver)
 		out->deriver = path_text(&info->deriver, ".drv");
-	if (info->has_ca) {
-		ca_print(&info->ca, &ca);
+	if (path_info_print_ca(info, &ca))
 		out->ca = mem_strndup(buf_view(&ca));
-	}
 	return out;
 }
 

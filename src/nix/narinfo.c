@@ -149,17 +149,6 @@ static enum rc parse_deriver(struct view value, struct path_info *info, struct e
 	return rc;
 }
 
-static enum rc parse_ca(struct view value, struct path_info *info, struct err *err)
-{
-	enum rc rc;
-
-	if (value.len == 0)
-		return RC_OK;
-	rc = ca_parse(value, &info->ca, err);
-	info->has_ca = rc == RC_OK;
-	return rc == RC_UNSUPPORTED ? RC_OK : rc;
-}
-
 /* One that is none, or of a kind yet to come, vouches for nothing and spoils nothing; nor does one too
  * many. */
 static void parse_signature(struct view value, struct path_info *info)
@@ -226,7 +215,7 @@ static enum rc parse_value(enum field field, struct view value, struct narinfo *
 		parse_remark(value, &out->system);
 		return RC_OK;
 	case FIELD_CA:
-		return parse_ca(value, info, err);
+		return path_info_parse_ca(info, value, err);
 	case FIELD_SIG:
 		parse_signature(value, info);
 		return RC_OK;
@@ -389,9 +378,9 @@ void narinfo_print(const struct narinfo *narinfo, struct buf *out)
 		signature_print(&info->signatures[i], out);
 		buf_append_byte(out, '\n');
 	}
-	if (info->has_ca) {
+	if (info->has_ca || info->other_ca) {
 		buf_printf(out, "%s: ", field_names[FIELD_CA]);
-		ca_print(&info->ca, out);
+		path_info_print_ca(info, out);
 		buf_append_byte(out, '\n');
 	}
 }

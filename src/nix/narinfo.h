@@ -34,8 +34,8 @@ void narinfo_release(struct narinfo *narinfo);
  * RC_INVALID names the line and what is wrong. Mandatory are StorePath, URL, NarHash and NarSize; a
  * field that may come once must not come twice; each line ends. Lines that are none of the format's, and
  * signatures that are none, are skipped. References come out sorted, each once. A Deriver of
- * "unknown-deriver" is none; a CA of a kind that castor does not know is dropped, and so is a FileHash
- * other than SHA-256.
+ * "unknown-deriver" is none; a CA of a kind that castor does not know is kept as it is; a FileHash other
+ * than SHA-256 is dropped.
  */
 enum rc narinfo_parse(struct view text, struct narinfo *out, struct err *err) MUST_USE;
 /* So that every reader takes it. Appends. The strings must be such as narinfo_parse gives; system

@@ -6,6 +6,9 @@
  *ca = 6 Signature  name = 1, data = 2 StorePath  name = 1, digest = 2 CA         type = 1, digest =
  *2
  *
+ * and, of castor alone, other_ca = 1000: a content address in text, of a kind that CA.type has no number for.
+ * Other programs skip it.
+ *
  * A decoder that follows protobuf to the letter merges a field that comes twice; nobody writes
  *that, and it is refused here.
  */
@@ -17,6 +20,8 @@
 #include "base/mem.h"
 #include "base/wire.h"
 
+enum { OTHER_CA_FIELD = 1000 };
+
 /* ---- The value ---- */
 
 void path_info_release(struct path_info *info)
@@ -26,6 +31,7 @@ void path_info_release(struct path_info *info)
 	for (size_t i = 0; i < info->signature_count; i++)
 		free(info->signatures[i].name);
 	free(info->signatures);
+	free(info->other_ca);
 	memset(info, 0, sizeof(*info));
 }
 
@@ -35,6 +41,7 @@ void path_info_copy(struct path_info *out, const struct path_info *in)
 	node_copy(&out->node, &in->node);
 	out->references = NULL;
 	out->signatures = NULL;
+	out->other_ca = in->other_ca ? mem_strdup(in->other_ca) : NULL;
 	if (in->reference_count > 0)
 		out->references =
 			mem_dup(in->references, in->reference_count * sizeof(*in->references));
@@ -44,6 +51,51 @@ void path_info_copy(struct path_info *out, const struct path_info *in)
 		out->signatures[i] = in->signatures[i];
 		out->signatures[i].name = mem_strdup(in->signatures[i].name);
 	}
+}
+
+/* ---- Content addresses ---- */
+
+/* One that castor understands is never kept as one that it does not. */
+static enum rc check_other_ca(struct view text, struct err *err)
+{
+	struct ca known;
+
+	if (text.len > OTHER_CA_MAX)
+		return err_set(err, RC_INVALID, "a content address of %zu bytes, more than %d",
+			       text.len, OTHER_CA_MAX);
+	for (size_t i = 0; i < text.len; i++) {
+		if (text.ptr[i] <= ' ' || text.ptr[i] >= 0x7f)
+			return err_set(err, RC_INVALID, "a content address with byte 0x%02x",
+				       text.ptr[i]);
+	}
+	if (ca_parse(text, &known, err) == RC_UNSUPPORTED)
+		return RC_OK;
+	return err_set(err, RC_INVALID, "no content address of another kind");
+}
+
+enum rc path_info_parse_ca(struct path_info *info, struct view text, struct err *err)
+{
+	enum rc rc;
+
+	if (text.len == 0)
+		return RC_OK;
+	rc = ca_parse(text, &info->ca, err);
+	info->has_ca = rc == RC_OK;
+	if (rc != RC_UNSUPPORTED)
+		return rc;
+	rc = check_other_ca(text, err);
+	if (rc == RC_OK)
+		info->other_ca = mem_strndup(text);
+	return rc;
+}
+
+bool path_info_print_ca(const struct path_info *info, struct buf *out)
+{
+	if (info->has_ca)
+		ca_print(&info->ca, out);
+	else if (info->other_ca)
+		buf_append_string(out, info->other_ca);
+	return info->has_ca || info->other_ca;
 }
 
 /* ---- Checks ---- */
@@ -101,6 +153,9 @@ enum rc path_info_check(const struct path_info *info, struct err *err)
 	if (rc == RC_OK && info->has_ca && (unsigned)info->ca.kind >= CA_KIND_COUNT_)
 		rc = err_set(err, RC_INVALID, "a content address of kind %u, which is unknown",
 			     (unsigned)info->ca.kind);
+	if (rc == RC_OK && info->other_ca)
+		rc = info->has_ca ? err_set(err, RC_INVALID, "two content addresses")
+				  : check_other_ca(view_of_string(info->other_ca), err);
 	return rc;
 }
 
@@ -227,6 +282,8 @@ static void encode_nar_info(const struct path_info *info, struct buf *out)
 				  view_of(info->ca.digest, ca_digest_size(info->ca.kind)));
 		append_element_buf(out, 6, &element);
 	}
+	if (info->other_ca)
+		wire_append_bytes(out, OTHER_CA_FIELD, view_of_string(info->other_ca));
 }
 
 void path_info_encode(const struct path_info *info, struct buf *out)
@@ -413,7 +470,7 @@ static enum rc decode_nar_info_elements(struct view bytes, struct path_info *out
 static enum rc decode_nar_info(struct view bytes, struct path_info *out, struct err *err)
 {
 	struct cursor message = cursor_of(bytes);
-	struct once size = { 0 }, sha256 = { 0 }, deriver = { 0 }, ca = { 0 };
+	struct once size = { 0 }, sha256 = { 0 }, deriver = { 0 }, ca = { 0 }, other_ca = { 0 };
 	struct wire_field field;
 	size_t names = 0, signatures = 0;
 	enum rc rc = RC_OK;
@@ -439,6 +496,9 @@ static enum rc decode_nar_info(struct view bytes, struct path_info *out, struct 
 			break;
 		case 6:
 			rc = take_once(&field, WIRE_BYTES, "NARInfo.ca", &ca, err);
+			break;
+		case OTHER_CA_FIELD:
+			rc = take_once(&field, WIRE_BYTES, "NARInfo.other_ca", &other_ca, err);
 			break;
 		}
 	}
@@ -466,6 +526,11 @@ static enum rc decode_nar_info(struct view bytes, struct path_info *out, struct 
 	out->has_ca = ca.seen;
 	if (rc == RC_OK && ca.seen)
 		rc = decode_ca(ca.bytes, &out->ca, err);
+	if (rc == RC_OK && other_ca.seen)
+		rc = ca.seen ? err_set(err, RC_INVALID, "NARInfo has two content addresses")
+			     : check_other_ca(other_ca.bytes, err);
+	if (rc == RC_OK && other_ca.seen)
+		out->other_ca = mem_strndup(other_ca.bytes);
 	return rc;
 }
 

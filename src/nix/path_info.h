@@ -30,7 +30,13 @@ struct path_info {
 	struct store_path deriver; /* name without ".drv" */
 	bool has_ca;
 	struct ca ca;
+	/* Owned; NULL: none. A content address of a kind that castor cannot check, such as of git or BLAKE3, as it
+	 * came: it vouches for nothing, and is handed on. Never beside `ca`. */
+	char *other_ca;
 };
+
+/* The longest content address that is kept without being understood. */
+enum { OTHER_CA_MAX = 255 };
 
 /* Zeroed is a valid empty value. */
 void path_info_release(struct path_info *info);
@@ -44,6 +50,10 @@ void path_info_encode(const struct path_info *info, struct buf *out);
 enum rc path_info_decode(struct view message, struct path_info *out, struct err *err) MUST_USE;
 /* The same checks on a value that a program filled in. */
 enum rc path_info_check(const struct path_info *info, struct err *err) MUST_USE;
+/* Of either kind, from text ("" for none), into an info that has none. */
+enum rc path_info_parse_ca(struct path_info *info, struct view text, struct err *err) MUST_USE;
+/* Appends it as text; false: there is none. */
+bool path_info_print_ca(const struct path_info *info, struct buf *out);
 bool path_info_refers_to_itself(const struct path_info *info);
 /* That the content address, where there is one, leads to the store path, and where it is that of the
  * NAR, to its hash; not so that of a path that refers to itself (modulo_hash.h). Whether the content has the

@@ -19,6 +19,8 @@ static void check_equal(const struct path_info *a, const struct path_info *b)
 		FUZZ_CHECK(strcmp(a->signatures[i].name, b->signatures[i].name) == 0);
 	FUZZ_CHECK(a->has_deriver == b->has_deriver && a->has_ca == b->has_ca);
 	FUZZ_CHECK(memcmp(&a->ca, &b->ca, sizeof(a->ca)) == 0);
+	FUZZ_CHECK(!a->other_ca == !b->other_ca && !(a->has_ca && a->other_ca));
+	FUZZ_CHECK(!a->other_ca || strcmp(a->other_ca, b->other_ca) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)

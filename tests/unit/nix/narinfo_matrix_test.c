@@ -156,6 +156,10 @@ static const struct narinfo_case {
 	/* Content addresses. */
 	{ LINES, "CA: \n", TAKEN, TAKEN },
 	{ LINES, "CA: nonsense\n", REFUSED, REFUSED },
+	/* Of a newer nix; its signature counts. */
+	{ LINES, "CA: fixed:git:sha1:mjgs6l6ngxfz9ca7i4a8gqmfaffh9ycx\n", REFUSED, TAKEN },
+	{ LINES, "CA: fixed:r:blake3:" HASH "\n", REFUSED, TAKEN },
+	{ SIGNATURE, "CA: fixed:r:blake3:" HASH "\n", REFUSED, REFUSED },
 	{ LINES, "CA: fixed:sha256:abc\n", REFUSED, REFUSED },
 
 	/* Which of two another reader takes is not ours to guess: the one thing that nix takes and castor

@@ -152,7 +152,8 @@ static void wild_spellings(void **state)
 		{ "Deriver: /nix/store/" ZEROS "-x.drv\n", "Deriver: " ZEROS "-x.drv\n" },
 		{ "System: \n", NULL },
 		{ "CA: \n", NULL },
-		{ "CA: fixed:git:sha1:abc\n", NULL },
+		{ "CA: fixed:git:sha1:abc\n", "CA: fixed:git:sha1:abc\n" },
+		{ "CA: fixed:r:blake3:1w0p5zxvp\n", "CA: fixed:r:blake3:1w0p5zxvp\n" },
 		{ "CA: fixed:sha1:aaf4c61ddcc5e8a2dabede0f3b482cd9aea9434d\n",
 		  "CA: fixed:sha1:9m1skbnr5i43n3yypvda5s65vhfwdx5a\n" },
 		{ "Unknown: a\nUnknown: b\nOdd:\n", NULL },
@@ -266,6 +267,7 @@ static void refuses(void **state)
 		{ "References: " ZEROS "-a,b\n", "byte 0x2c" },
 		{ "Deriver: nonsense\n", "Deriver: not a store path" },
 		{ "CA: nonsense\n", "CA: " },
+		{ "CA: fixed:git:a b\n", "CA: a content address with byte 0x20" },
 		{ "CA: fixed:sha1:abc\n", "CA: " },
 	};
 

@@ -107,6 +107,9 @@ static void assert_same(const struct path_info *a, const struct path_info *b)
 	assert_int_equal(a->has_deriver, b->has_deriver);
 	assert_true(store_path_equal(&a->deriver, &b->deriver));
 	assert_int_equal(a->has_ca, b->has_ca);
+	assert_int_equal(a->other_ca != NULL, b->other_ca != NULL);
+	if (a->other_ca)
+		assert_string_equal(a->other_ca, b->other_ca);
 	assert_memory_equal(&a->ca, &b->ca, sizeof(a->ca));
 }
 
@@ -130,6 +133,68 @@ static void full_round_trip(void **state)
 }
 
 /* No input, however cut or changed, does anything but decode or fail. */
+/* A content address of another kind: kept as it came, never one that castor could have checked. */
+static void other_addresses_are_kept(void **state)
+{
+	static const struct {
+		const char *text;
+		enum rc rc;
+	} cases[] = {
+		{ "fixed:git:sha1:mjgs6l6ngxfz9ca7i4a8gqmfaffh9ycx", RC_OK },
+		{ "fixed:r:blake3:03qi2qsdnrd5vf52drwsldkjzy45kd1bvf5sp1daqad2v6chmhl6", RC_OK },
+		{ "fixed:git:a b", RC_INVALID },
+		{ "nonsense", RC_INVALID },
+	};
+	static const char known[] = "fixed:sha1:9m1skbnr5i43n3yypvda5s65vhfwdx5a";
+	AUTO_FREE char *longest = mem_zalloc(OTHER_CA_MAX + 2);
+	struct err err = ERR_INIT;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		AUTO_PATH_INFO struct path_info info = { 0 };
+		AUTO_PATH_INFO struct path_info again = { 0 };
+		AUTO_PATH_INFO struct path_info copy = { 0 };
+		AUTO_BUF wire = BUF_INIT, text = BUF_INIT;
+
+		full(&info);
+		info.has_ca = false;
+		memset(&info.ca, 0, sizeof(info.ca));
+		assert_rc(cases[i].rc,
+			  path_info_parse_ca(&info, view_of_string(cases[i].text), &err), &err);
+		assert_int_equal(info.other_ca != NULL, cases[i].rc == RC_OK);
+		if (cases[i].rc != RC_OK)
+			continue;
+		assert_ok(path_info_check(&info, &err), &err);
+		path_info_encode(&info, &wire);
+		assert_ok(path_info_decode(buf_view(&wire), &again, &err), &err);
+		assert_same(&info, &again);
+		path_info_copy(&copy, &again);
+		assert_true(path_info_print_ca(&copy, &text));
+		assert_string_equal(buf_string(&text), cases[i].text);
+		/* Beside one, or instead of one, that is understood. */
+		info.has_ca = true;
+		assert_rc(RC_INVALID, path_info_check(&info, &err), &err);
+		buf_clear(&wire);
+		path_info_encode(&info, &wire);
+		assert_rc(RC_INVALID, path_info_decode(buf_view(&wire), &again, &err), &err);
+		info.has_ca = false;
+		free(info.other_ca);
+		info.other_ca = mem_strdup(known);
+		assert_rc(RC_INVALID, path_info_check(&info, &err), &err);
+		buf_clear(&wire);
+		path_info_encode(&info, &wire);
+		assert_rc(RC_INVALID, path_info_decode(buf_view(&wire), &again, &err), &err);
+	}
+	memset(longest, 'a', OTHER_CA_MAX + 1);
+	memcpy(longest, "fixed:", 6);
+	for (size_t len = OTHER_CA_MAX; len <= OTHER_CA_MAX + 1; len++) {
+		AUTO_PATH_INFO struct path_info info = { 0 };
+
+		assert_rc(len == OTHER_CA_MAX ? RC_OK : RC_INVALID,
+			  path_info_parse_ca(&info, view_of(longest, len), &err), &err);
+	}
+}
+
 static void every_cut_and_flip_is_survived(void **state)
 {
 	AUTO_PATH_INFO struct path_info info = { 0 };
@@ -394,6 +459,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(reads_and_writes_golden_bytes),
 		cmocka_unit_test(full_round_trip),
+		cmocka_unit_test(other_addresses_are_kept),
 		cmocka_unit_test(every_cut_and_flip_is_survived),
 		cmocka_unit_test(refuses_bad_nar_infos),
 		cmocka_unit_test(references_and_names_must_agree),
