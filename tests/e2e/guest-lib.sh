@@ -89,16 +89,19 @@ make_initramfs() {
 	rm -rf "$root"
 }
 
-# run_guest SOCKET INITRAMFS [SECONDS [QUEUE_SIZE]]: boots, and waits until it has powered off.
+# A guest takes some 15 s on a machine that has nothing else to do; a busy one may take its time.
+GUEST_PATIENCE=400
+
+# run_guest SOCKET INITRAMFS [QUEUE_SIZE]: boots, and waits until it has powered off.
 run_guest() {
 	local memory=512 status=0
-	timeout -k 5 "${3:-90}" qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m $memory -nodefaults \
+	timeout -k 5 $GUEST_PATIENCE qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m $memory -nodefaults \
 		-no-user-config -display none -no-reboot \
 		-object memory-backend-memfd,id=mem,size=${memory}M,share=on \
 		-machine q35,memory-backend=mem \
 		-kernel "$kernel"/boot/vmlinuz-* -initrd "$2" -append "console=ttyS0 quiet panic=-1" \
 		-chardev "socket,id=fs,path=$1" \
-		-device "vhost-user-fs-pci,chardev=fs,tag=castor,queue-size=${4:-1024}" \
+		-device "vhost-user-fs-pci,chardev=fs,tag=castor,queue-size=${3:-1024}" \
 		-serial "file:$WORK/console" -serial "file:$WORK/results" \
 		>"$WORK/qemu.log" 2>&1 </dev/null || status=$?
 	[ $status -eq 0 ] || fail "QEMU ended with status $status: $(cat "$WORK/qemu.log")
