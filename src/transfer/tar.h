@@ -27,7 +27,7 @@ enum rc tar_import(const struct services *services, const struct op *op, int fd,
 		   const struct tar_import_options *options, struct node *root,
 		   struct err *err) MUST_USE;
 /* Writes a pax tar to fd, uncompressed: entries in NAR order, mtime 1, owner 0, under the top-level
- * name `top` ("" for none). */
+ * name `top` ("" for none). Runs of zeros of 2 MiB and more are left out, as holes (GNU.sparse, version 1.0). */
 enum rc tar_export(const struct services *services, const struct op *op, const struct node *node,
 		   const char *top, int fd, struct err *err) MUST_USE;
 

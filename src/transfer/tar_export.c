@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "transfer/tar_locale.h"
 #include "transfer/tree_read.h"
+#include "transfer/zero_runs.h"
 
 enum { BLOCK_BYTES = 256 << 10 };
 
@@ -26,6 +27,8 @@ struct tar_out {
 	size_t *path_ends; /* its length before each open directory */
 	size_t depth, depth_cap;
 	const char *top;
+	const struct services *services;
+	const struct op *op;
 
 	int fd;
 	bool discard; /* nothing more is written: a failed archive must not look whole */
@@ -73,6 +76,26 @@ static void append_name(struct tar_out *out, const struct node *node)
 		buf_append_view(&out->path, node->name);
 }
 
+/* Long runs of zeros are not written: what unpacks the archive makes holes of them. */
+static enum rc leave_zeros_out(struct tar_out *out, const struct node *node, struct err *err)
+{
+	struct data_extents data AUTO_DATA_EXTENTS = { 0 };
+	enum rc rc = data_extents_find(out->services->blobs, out->op, node, &data, err);
+	bool whole = data.count == 1 && data.extents[0].len == node->size;
+
+	if (rc == RC_NOT_FOUND || rc == RC_CORRUPT)
+		return RC_OK; /* the reader of the tree meets it, too, and says where */
+	if (rc != RC_OK || whole || node->size == 0)
+		return rc;
+	/* The size behind it tells the rest. */
+	if (data.count == 0)
+		archive_entry_sparse_add_entry(out->entry, 0, 0);
+	for (size_t i = 0; i < data.count; i++)
+		archive_entry_sparse_add_entry(out->entry, (int64_t)data.extents[i].offset,
+					       (int64_t)data.extents[i].len);
+	return RC_OK;
+}
+
 static enum rc write_header(struct tar_out *out, const struct node *node, struct err *err)
 {
 	static const struct {
@@ -96,6 +119,12 @@ static enum rc write_header(struct tar_out *out, const struct node *node, struct
 	if (node->kind == NODE_SYMLINK) {
 		target = mem_strndup(node->target);
 		archive_entry_copy_symlink(entry, target);
+	}
+	if (node->kind == NODE_FILE) {
+		enum rc rc = leave_zeros_out(out, node, err);
+
+		if (rc != RC_OK)
+			return rc;
 	}
 	result = archive_write_header(out->archive, entry);
 	/* A name that is not UTF-8 gives this warning; any other would be about something lost. */
@@ -197,7 +226,9 @@ static void close_archive(struct tar_out *out)
 enum rc tar_export(const struct services *services, const struct op *op, const struct node *node,
 		   const char *top, int fd, struct err *err)
 {
-	struct tar_out out = { .top = top, .path = BUF_INIT, .fd = fd };
+	struct tar_out out = {
+		.top = top, .services = services, .op = op, .path = BUF_INIT, .fd = fd
+	};
 	AUTO_TREE_READER struct tree_reader *reader = NULL;
 	struct tree_event event = { .kind = TREE_DIRECTORY };
 	struct tar_locale locale;

@@ -30,6 +30,7 @@ struct tar_in {
 	struct tar_tree *tree;
 	size_t files;
 	bool stripped_away; /* an entry, whole */
+	bool sparse;        /* the entry at hand: it may end in a hole */
 	/* Of the calling thread. */
 	struct tar_blob *blobs;
 	size_t blob_count, blob_cap;
@@ -86,8 +87,12 @@ static enum rc read_contents(void *context, void *out, size_t len, struct err *e
 
 		if (got < 0)
 			return failed(in->archive, "its contents are damaged or cut off", err);
-		if (got == 0)
+		if (got == 0 && !in->sparse)
 			return err_set(err, RC_INVALID, "its contents are shorter than its size");
+		if (got == 0) {
+			memset((char *)out + done, 0, len - done);
+			return RC_OK;
+		}
 		done += (size_t)got;
 	}
 	return RC_OK;
@@ -102,6 +107,7 @@ static enum rc fill_file(struct tree_fill *fill, struct tar_in *in, struct archi
 	if (!archive_entry_size_is_set(entry) || archive_entry_size(entry) < 0)
 		return err_set(err, RC_INVALID, "a file without a size");
 	file.size = (uint64_t)archive_entry_size(entry);
+	in->sparse = archive_entry_sparse_count(entry) > 0;
 	if (file.size > TREE_FILE_SMALL)
 		return tree_fill_large(fill, &file, read_contents, in, stopped, err);
 	*stopped = !tree_fill_small(fill, &file, &room);
