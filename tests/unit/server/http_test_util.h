@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "server/http_server.h"
 
-enum { HTTP_TEST_PATIENCE_MS = 20000 };
+enum { HTTP_TEST_PATIENCE_MS = 60000 };
 
 /* From 127.0.0.<host> to a server on 127.0.0.1. */
 static inline int http_connect_from(int host, int port)
