@@ -14,6 +14,7 @@
 
 struct options {
 	struct cli_list listen;
+	struct socket_args socket;
 	const char *tls_cert, *tls_key, *tls_client_ca;
 	bool allow_incomplete, no_replace, no_list;
 	struct rpc_limits limits;
@@ -29,6 +30,7 @@ static const struct cli_option option_table[] = {
 	  "where to listen (default: " DEFAULT_ADDRESS
 	  "): host:port, /path/of/socket, @abstract, or sd-listen for sockets from systemd",
 	  offsetof(struct options, listen), NULL },
+	SOCKET_OPTIONS(struct options, socket),
 	{ "tls-cert", 0, CLI_STRING, "FILE", "serve TLS with this certificate (PEM)",
 	  offsetof(struct options, tls_cert), NULL },
 	{ "tls-key", 0, CLI_STRING, "FILE", "the certificate's private key (PEM)",
@@ -116,7 +118,9 @@ static enum rc http_open(struct cli *cli, const struct options *options, struct 
 		return RC_OK;
 	http->wish.cache.services = &cli->services;
 	rc = cache_wish_open(&http->wish, &http->server, err);
-	const struct listener listener = { .server = http->server.http, .address = http_address };
+	struct listener listener = { .server = http->server.http, .address = http_address };
+	if (rc == RC_OK)
+		rc = socket_access_parse(&options->socket, &listener.access, err);
 	for (size_t i = 0; rc == RC_OK && i < addresses->count; i++)
 		rc = listen_at(&listener, addresses->values[i], err);
 	if (rc == RC_OK)
@@ -171,7 +175,9 @@ static enum rc listen_fd(void *server, int fd, struct err *err)
 static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rpc *context,
 		     struct http *http, const struct options *options, struct err *err)
 {
-	const struct listener listener = { server, listen_address, listen_fd };
+	struct listener listener = { .server = server,
+				     .address = listen_address,
+				     .socket = listen_fd };
 	struct server servers[2];
 	size_t count = 0;
 	enum rc rc;
@@ -181,7 +187,9 @@ static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rp
 #ifdef CASTOR_WITH_REFLECTION
 	reflection_register(server);
 #endif
-	rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
+	rc = socket_access_parse(&options->socket, &listener.access, err);
+	if (rc == RC_OK)
+		rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
 	if (rc != RC_OK)
 		return rc;
 	servers[count++] = (struct server){ &rpc_server_ops, server };

@@ -8,6 +8,7 @@
 
 struct options {
 	struct cli_list listen;
+	struct socket_args socket;
 	struct cache_args cache;
 };
 
@@ -16,6 +17,7 @@ static const struct cli_option option_table[] = {
 	  "where to listen (default: " DEFAULT_ADDRESS
 	  "): host:port, /path/of/socket, @abstract, or sd-listen for sockets from systemd",
 	  offsetof(struct options, listen), NULL },
+	SOCKET_OPTIONS(struct options, socket),
 	{ NULL },
 };
 
@@ -32,10 +34,14 @@ static enum rc listen_fd(void *server, int fd, struct err *err)
 static enum rc serve(struct cli *cli, const struct cache_server *cache,
 		     const struct options *options, struct err *err)
 {
-	const struct listener listener = { cache->http, listen_address, listen_fd };
+	struct listener listener = { .server = cache->http,
+				     .address = listen_address,
+				     .socket = listen_fd };
 	const struct server server = cache_server_as_server(cache);
-	enum rc rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
+	enum rc rc = socket_access_parse(&options->socket, &listener.access, err);
 
+	if (rc == RC_OK)
+		rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
 	return rc == RC_OK ? serve_until_signal(cli, &server, 1, err) : rc;
 }
 

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "cli/cli.h"
 #include "cli/roots.h"
+#include "cli/socket_access.h"
 #include "fs/fs.h"
 #include "transport/guest_fault.h"
 #include "transport/vhost_user.h"
@@ -28,6 +29,7 @@ struct virtiofs_args {
 	unsigned threads;
 	const char *fd;
 	const char *tag;
+	struct socket_args socket;
 	struct root_args roots;
 };
 
@@ -43,6 +45,7 @@ static const struct cli_option options[] = {
 	  .argument = "N",
 	  .help = "a socket that is open already, listening or connected, instead of SOCKET",
 	  .offset = offsetof(struct virtiofs_args, fd) },
+	SOCKET_OPTIONS(struct virtiofs_args, socket),
 	{ .name = "tag",
 	  .kind = CLI_STRING,
 	  .argument = "TAG",
@@ -149,6 +152,26 @@ static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, 
 	return rc == RC_CANCELLED ? RC_OK : rc;
 }
 
+static enum rc listen_at_path(const struct virtiofs_args *args, const char *path, int *fd,
+			      struct err *err)
+{
+	struct socket_access access;
+	enum rc rc = socket_access_parse(&args->socket, &access, err);
+	if (rc != RC_OK)
+		return rc;
+	mode_t before = socket_access_begin(&access);
+	rc = vhost_user_listen(path, fd, err);
+	socket_access_end(&access, before);
+	if (rc != RC_OK)
+		return rc;
+	rc = socket_access_give(&access, path, err);
+	if (rc != RC_OK) {
+		close(*fd);
+		unlink(path);
+	}
+	return rc;
+}
+
 static enum rc run(struct cli *cli, const void *options_, int argc, char **argv, struct err *err)
 {
 	const struct virtiofs_args *args = options_;
@@ -162,7 +185,7 @@ static enum rc run(struct cli *cli, const void *options_, int argc, char **argv,
 	cli_hangup_ends();
 	rc = cli_open_store(cli, err);
 	if (rc == RC_OK)
-		rc = path ? vhost_user_listen(path, &fd, err)
+		rc = path ? listen_at_path(args, path, &fd, err)
 			  : open_given(args->fd, &fd, &listening, err);
 	if (rc != RC_OK)
 		return rc;

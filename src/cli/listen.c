@@ -31,8 +31,13 @@ enum rc listen_at(const struct listener *listener, const char *address, struct e
 {
 	size_t len = strlen(address);
 	int port = 0;
+	bool is_path = address[0] == '/' || address[0] == '.';
+	mode_t before = socket_access_begin(&listener->access);
 	enum rc rc = listener->address(listener->server, address, &port, err);
 
+	socket_access_end(&listener->access, before);
+	if (rc == RC_OK && is_path)
+		rc = socket_access_give(&listener->access, address, err);
 	if (rc != RC_OK)
 		return rc;
 	if (port > 0 && len > 2 && strcmp(address + len - 2, ":0") == 0)

@@ -3,12 +3,14 @@
 #define CASTOR_CLI_LISTEN_H
 
 #include "cli/cli.h"
+#include "cli/socket_access.h"
 #include "server/server.h"
 
 /* How a server takes an address as people write it (*port: the one that stands for 0), and a listening
  * socket, which it then owns. */
 struct listener {
 	void *server;
+	struct socket_access access; /* to sockets in the filesystem */
 	enum rc (*address)(void *server, const char *address, int *port, struct err *err) MUST_USE;
 	enum rc (*socket)(void *server, int fd, struct err *err) MUST_USE;
 };
