@@ -14,6 +14,7 @@ enum { SHOWN = 128 }; /* of a bad address, in an error */
 void url_release(struct url *url)
 {
 	free(url->scheme);
+	free(url->user);
 	free(url->host);
 	free(url->path);
 	for (size_t i = 0; i < url->param_count; i++) {
@@ -46,8 +47,7 @@ static enum rc check_characters(const char *text, struct err *err)
 				       (unsigned)*c, (size_t)(c - text));
 		if (*c == '#')
 			return err_set(err, RC_INVALID,
-				       "the address '%.*s' has a fragment (write %%23 for '#')",
-				       SHOWN, text);
+				       "an address has a fragment (write %%23 for '#')");
 	}
 	return RC_OK;
 }
@@ -103,6 +103,7 @@ static enum rc parse_scheme(const char *text, const char **rest, struct url *out
 
 static enum rc parse_host(const char **rest, struct url *out, struct err *err)
 {
+	const char *at;
 	size_t len;
 
 	if (strncmp(*rest, "//", 2) != 0) {
@@ -111,12 +112,18 @@ static enum rc parse_host(const char **rest, struct url *out, struct err *err)
 	}
 	*rest += 2;
 	len = strcspn(*rest, "/?");
+	at = memchr(*rest, '@', len);
+	if (at) {
+		enum rc rc = decode(view_of(*rest, (size_t)(at - *rest)), false, &out->user, err);
+
+		if (rc != RC_OK)
+			return err_set(err, rc, "the user of an address is malformed");
+		len -= (size_t)(at + 1 - *rest);
+		*rest = at + 1;
+	}
 	for (size_t i = 0; i < len; i++) {
 		char c = (*rest)[i];
 
-		if (c == '@')
-			return err_set(err, RC_INVALID,
-				       "the address names a user, which castor does not use");
 		if (!is_letter(c) && !is_digit(c) && !strchr("-._~:[]", c))
 			return err_set(err, RC_INVALID, "the host '%.*s' holds a '%c'",
 				       (int)(len < SHOWN ? len : SHOWN), *rest, c);
@@ -222,4 +229,15 @@ enum rc url_check_params(const struct url *url, const char *const *known, struct
 				       url->scheme, name);
 	}
 	return RC_OK;
+}
+
+char *url_shown(const char *text)
+{
+	const char *host = strstr(text, "//"), *at;
+
+	if (!host)
+		return mem_strdup(text);
+	host += 2;
+	at = memchr(host, '@', strcspn(host, "/?"));
+	return at ? mem_printf("%.*s%s", (int)(host - text), text, at + 1) : mem_strdup(text);
 }

@@ -16,6 +16,7 @@ struct url_param {
 
 struct url {
 	char *scheme; /* lower case, without the colon */
+	char *user;   /* "name:password", decoded; NULL: none */
 	char *host;   /* with its port, as written; "" where there is none */
 	char *path;   /* decoded, never holds a NUL; "" where there is none */
 	struct url_param *params;
@@ -23,10 +24,12 @@ struct url {
 };
 
 /* In parameters a '+' is a space, as in forms: write %2B. Empty ones ("?a&&b") are skipped.
- * RC_INVALID names what is wrong. A fragment, user information, a control character, a broken
+ * RC_INVALID names what is wrong. A fragment, a control character, a broken
  * percent code and an encoded NUL are refused. On failure *out is cleared. */
 enum rc url_parse(const char *text, struct url *out, struct err *err) MUST_USE;
 void url_release(struct url *url);
+/* An address for people to read: without its user. Owned by the caller. */
+char *url_shown(const char *text) MUST_USE;
 /* The first parameter of that name, or NULL. */
 const char *url_param(const struct url *url, const char *name);
 /* RC_INVALID, naming it, if a parameter is not one of the NULL-terminated list. */

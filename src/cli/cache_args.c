@@ -22,6 +22,9 @@ const struct cli_option cache_options[] = {
 	  "how many decoded bytes to keep in memory for NARs that are sent uncompressed (default: "
 	  "an eighth of the machine's memory, at most 8G; 0: none)",
 	  offsetof(struct cache_args, cache_size), NULL },
+	{ "eager", 0, CLI_FLAG, NULL,
+	  "fetch a path from an upstream when its narinfo is asked for, not when its NAR is",
+	  offsetof(struct cache_args, eager), NULL },
 	{ "allow-upload", 0, CLI_FLAG, NULL,
 	  "take uploads (nix copy --to http://:TOKEN@host), from whoever has the token, or of what "
 	  "a required key has signed",
@@ -148,6 +151,7 @@ enum rc cache_args_load(const struct cache_args *args, struct upload_policy *pol
 
 	*policy = (struct upload_policy){ 0 };
 	*out = (struct cache_wish){ .proxies = &args->proxies };
+	cache->eager = args->eager;
 	rc = parse_priority(args->priority, &cache->priority, err);
 	if (rc == RC_OK)
 		rc = parse_compression(args->compression, &cache->plain, err);
@@ -178,9 +182,9 @@ bool cache_args_given(const struct cache_args *args)
 {
 	const struct upload_wish *uploads = &args->uploads;
 
-	return args->priority || args->compression || args->cache_size || uploads->allow ||
-	       uploads->token_file || uploads->required.count > 0 || uploads->sign_keys.count > 0 ||
-	       args->upload_quota || args->parallel_uploads || args->proxies.count > 0 ||
-	       args->connections || args->client_connections || args->head_timeout ||
-	       args->idle_timeout || args->wait_timeout || args->least_rate;
+	return args->priority || args->compression || args->cache_size || args->eager ||
+	       uploads->allow || uploads->token_file || uploads->required.count > 0 ||
+	       uploads->sign_keys.count > 0 || args->upload_quota || args->parallel_uploads ||
+	       args->proxies.count > 0 || args->connections || args->client_connections ||
+	       args->head_timeout || args->idle_timeout || args->wait_timeout || args->least_rate;
 }

@@ -10,6 +10,7 @@ struct cache_args {
 	const char *priority;
 	const char *compression;
 	const char *cache_size;
+	bool eager;
 	struct upload_wish uploads;
 	const char *upload_quota;
 	unsigned parallel_uploads;

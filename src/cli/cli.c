@@ -13,7 +13,8 @@ enum rc cli_open_store(struct cli *cli, struct err *err)
 	if (rc == RC_OK)
 		rc = store_open(&cli->addresses, &cli->services, err);
 	for (size_t i = 0; rc == RC_OK && i < cli->upstreams.count; i++)
-		rc = store_add_upstream(cli->upstreams.values[i], &cli->services, err);
+		rc = store_add_upstream(cli->upstreams.values[i], cli->upstream_required,
+					&cli->services, err);
 	return rc;
 }
 

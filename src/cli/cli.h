@@ -76,6 +76,7 @@ struct cli {
 	struct store_addresses addresses; /* what the flags said, then completed */
 	char default_store[STORE_ADDRESS_MAX];
 	struct cli_list upstreams;
+	bool upstream_required;
 	bool json;
 	bool on_terminal; /* standard output is a terminal: names are escaped */
 	bool stdout_gone; /* nobody reads standard output any more */

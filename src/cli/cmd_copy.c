@@ -250,7 +250,7 @@ static enum rc open_source(const char *address, const struct services *to, struc
 	for (size_t i = 0; i < ARRAY_LEN(caches); i++) {
 		if (strncmp(address, caches[i], strlen(caches[i])) == 0) {
 			*out = services_ref(to);
-			return store_add_upstream(address, out, err);
+			return store_add_upstream(address, true, out, err);
 		}
 	}
 	return store_open(&(struct store_addresses){ .store = address }, out, err);

@@ -44,6 +44,10 @@ static const struct cli_option upstream_options[] = {
 	  .argument = "URL",
 	  .help = "a store or a binary cache behind the store",
 	  .offset = offsetof(struct cli, upstreams) },
+	{ .name = "upstream-required",
+	  .kind = CLI_FLAG,
+	  .help = "fail where an upstream does not answer, instead of going on without it",
+	  .offset = offsetof(struct cli, upstream_required) },
 	{ .name = NULL },
 };
 

@@ -153,7 +153,7 @@ enum castor_rc castor_store_add_upstream(struct castor_store *store, const char 
 					 struct castor_error *error)
 {
 	struct err err = ERR_INIT;
-	enum rc rc = store_add_upstream(address, &store->services, &err);
+	enum rc rc = store_add_upstream(address, false, &store->services, &err);
 
 	return lib_result(rc, &err, error);
 }

@@ -5,13 +5,20 @@
  */
 #include "net/http_client.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#include <openssl/crypto.h>
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/mem.h"
 #include "base/text.h"
+#include "base/url.h"
 #include "net/http_transfer.h"
 
 enum {
@@ -31,7 +38,8 @@ const struct http_options http_options_default = {
 
 struct http_client {
 	struct http_options options;
-	char *ca_file;
+	char *ca_file, *origin, *user, *bearer, *netrc;
+	struct http_reach reach;
 
 	pthread_mutex_t lock;
 	/* Under lock. */
@@ -49,15 +57,29 @@ static void init_curl(void)
 	curl_global_init(CURL_GLOBAL_ALL);
 }
 
+static char *copy(const char *text)
+{
+	return text ? mem_strdup(text) : NULL;
+}
+
+static void forget(char *secret)
+{
+	if (secret)
+		OPENSSL_cleanse(secret, strlen(secret));
+	free(secret);
+}
+
 struct http_client *http_client_new(const struct http_options *options)
 {
 	struct http_client *client = mem_zalloc(sizeof(*client));
 
 	pthread_once(&curl_once, init_curl);
 	client->options = *options;
-	if (options->ca_file)
-		client->ca_file = mem_strdup(options->ca_file);
-	client->options.ca_file = client->ca_file;
+	client->options.ca_file = client->ca_file = copy(options->ca_file);
+	client->options.origin = client->origin = copy(options->origin);
+	client->options.user = client->user = copy(options->user);
+	client->options.bearer = client->bearer = copy(options->bearer);
+	client->options.netrc = client->netrc = copy(options->netrc);
 	pthread_mutex_init(&client->lock, NULL);
 	return client;
 }
@@ -70,6 +92,10 @@ void http_client_free(struct http_client *client)
 		http_transfer_free(client->idle[i]);
 	pthread_mutex_destroy(&client->lock);
 	free(client->ca_file);
+	free(client->origin);
+	free(client->netrc);
+	forget(client->user);
+	forget(client->bearer);
 	free(client);
 }
 
@@ -84,7 +110,7 @@ static enum rc take_transfer(struct http_client *client, struct http_transfer **
 		*out = client->idle[--client->idle_count];
 	pthread_mutex_unlock(&client->lock);
 	if (!*out)
-		*out = http_transfer_new(&client->options);
+		*out = http_transfer_new(&client->options, &client->reach);
 	return *out ? RC_OK : err_set(err, RC_NO_MEMORY, "no memory for an HTTP request");
 }
 
@@ -214,6 +240,56 @@ static enum rc ask(struct http_client *client, const struct op *op,
 	return rc;
 }
 
+/* ---- Files: a cache may be a directory ---- */
+
+static bool is_file(const char *url)
+{
+	return strncmp(url, "file://", 7) == 0;
+}
+
+static enum rc open_file(const char *url, int *fd, struct err *err)
+{
+	struct url parsed CLEANUP(url_release) = { 0 };
+	struct stat stat;
+	enum rc rc = url_parse(url, &parsed, err);
+
+	*fd = -1;
+	if (rc != RC_OK)
+		return rc;
+	*fd = open(parsed.path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (*fd < 0)
+		return err_errno(err, errno, "%s", parsed.path);
+	if (fstat(*fd, &stat) == 0 && S_ISREG(stat.st_mode))
+		return RC_OK;
+	fd_cleanup(fd);
+	*fd = -1;
+	return err_set(err, RC_NOT_FOUND, "%s is no file", parsed.path);
+}
+
+static enum rc read_file(int fd, void *out, size_t len, uint64_t at, size_t *got, struct err *err)
+{
+	return file_pread_full(fd, out, len, at, got, "reading", err);
+}
+
+static enum rc get_file(const char *url, size_t max, struct buf *out, struct err *err)
+{
+	AUTO_FD int fd = -1;
+	size_t start = out->len, got = 1;
+	uint8_t bytes[16384];
+	enum rc rc = open_file(url, &fd, err);
+
+	while (rc == RC_OK && got > 0) {
+		rc = read_file(fd, bytes, sizeof(bytes), out->len - start, &got, err);
+		if (rc == RC_OK && got > max - (out->len - start))
+			rc = err_set(err, RC_TOO_LARGE, "%s has more than %zu bytes", url, max);
+		if (rc == RC_OK)
+			buf_append(out, bytes, got);
+	}
+	if (rc != RC_OK)
+		out->len = start;
+	return rc;
+}
+
 /* ---- Whole replies ---- */
 
 static enum rc read_whole(struct http_transfer *transfer, const struct op *op, size_t max,
@@ -245,8 +321,11 @@ enum rc http_get(struct http_client *client, const struct op *op, const char *ur
 	struct http_transfer *transfer;
 	unsigned tried = 0;
 	bool again;
-	enum rc rc = take_transfer(client, &transfer, err);
+	enum rc rc;
 
+	if (is_file(url))
+		return get_file(url, max, out, err);
+	rc = take_transfer(client, &transfer, err);
 	if (rc != RC_OK)
 		return rc;
 	do {
@@ -268,8 +347,12 @@ enum rc http_head(struct http_client *client, const struct op *op, const char *u
 	enum rc rc = take_transfer(client, &transfer, err);
 
 	*out = (struct http_reply){ .size = 0 };
-	if (rc != RC_OK)
+	if (rc == RC_OK && is_file(url))
+		rc = err_set(err, RC_UNSUPPORTED, "a file is not asked for its head");
+	if (rc != RC_OK) {
+		give_back(client, transfer);
 		return rc;
+	}
 	rc = ask(client, op, &question, &tried, transfer, err);
 	if (rc == RC_OK)
 		*out = transfer->reply;
@@ -281,7 +364,8 @@ enum rc http_head(struct http_client *client, const struct op *op, const char *u
 
 struct http_body {
 	struct http_client *client;
-	struct http_transfer *transfer;
+	struct http_transfer *transfer; /* NULL: it is a file */
+	int fd;                         /* of the file; -1: it is none */
 	char *url;
 	struct http_reply first; /* what the first reply said */
 	uint64_t at;             /* of the whole body: the next byte */
@@ -345,15 +429,22 @@ enum rc http_open(struct http_client *client, const struct op *op, const char *u
 	body->client = client;
 	body->url = mem_strdup(url);
 	body->at = body->tried_at = from;
-	rc = take_transfer(client, &body->transfer, err);
-	if (rc == RC_OK)
+	body->fd = -1;
+	body->first.size = HTTP_SIZE_UNKNOWN;
+	if (is_file(url))
+		rc = open_file(url, &body->fd, err);
+	else
+		rc = take_transfer(client, &body->transfer, err);
+	if (rc == RC_OK && body->transfer)
 		rc = ask_from(body, op, &again, err);
 	if (rc != RC_OK) {
 		http_body_free(body);
 		return err_context(err, rc, "%s", url);
 	}
-	body->first = body->transfer->reply;
-	if (from > 0 && body->transfer->status == 200 && body->first.size != HTTP_SIZE_UNKNOWN)
+	if (body->transfer)
+		body->first = body->transfer->reply;
+	if (from > 0 && body->transfer && body->transfer->status == 200 &&
+	    body->first.size != HTTP_SIZE_UNKNOWN)
 		body->first.size -= from;
 	if (reply)
 		*reply = body->first;
@@ -366,6 +457,7 @@ void http_body_free(struct http_body *body)
 	if (!body)
 		return;
 	give_back(body->client, body->transfer);
+	fd_cleanup(&body->fd);
 	free(body->url);
 	free(body);
 }
@@ -392,6 +484,13 @@ enum rc http_body_read(struct http_body *body, const struct op *op, void *out, s
 		return err_set(err, body->failure, "%s", body->failure_err.message);
 	if (body->ended)
 		return RC_OK;
+	if (body->fd >= 0) {
+		rc = op_check(op, err);
+		if (rc == RC_OK)
+			rc = read_file(body->fd, out, len, body->at, got, err);
+		body->at += *got;
+		return rc;
+	}
 	rc = http_transfer_read(body->transfer, op, out, len, got, &again, &why);
 	while (rc == RC_UNAVAILABLE && again && body->tried < body->client->options.attempts) {
 		again = false;

@@ -7,7 +7,9 @@
  * that breaks off is gone on with where it broke. A server that could not be reached is left alone for
  * a while: requests fail at once meanwhile.
  *
- * Redirects are followed to http and https only, and never from https to http.
+ * Redirects are followed to http and https only, and never from https to http. A server on a public
+ * address leads to no private one, by redirect or by URL: what such a server says is not to make us ask
+ * machines that only we can reach. file: URLs are read, too; nothing leads from http there.
  */
 #ifndef CASTOR_NET_HTTP_CLIENT_H
 #define CASTOR_NET_HTTP_CLIENT_H
@@ -30,11 +32,17 @@ enum {
 
 struct http_options {
 	const char *ca_file; /* certificates that are trusted; NULL: the system's; borrowed, kept */
-	int64_t connect_ns;  /* at most, to connect */
-	int64_t stall_ns;    /* at most, to wait for HTTP_STALL_LEAST bytes, or for the headers */
-	unsigned attempts;   /* at least 1 */
-	int64_t backoff_ns;  /* before the second attempt; doubles */
-	int64_t down_ns;     /* how long an unreachable server is left alone; doubles up to... */
+	/* For URLs that begin with this one alone; borrowed, kept. NULL: nobody is told who we are. */
+	const char *origin;
+	const char *user;   /* "name:password"; NULL: none; borrowed, kept */
+	const char *bearer; /* a token; NULL: none; borrowed, kept */
+	const char
+		*netrc; /* a file that says who we are to which host; NULL: none; borrowed, kept */
+	int64_t connect_ns;   /* at most, to connect */
+	int64_t stall_ns;     /* at most, to wait for HTTP_STALL_LEAST bytes, or for the headers */
+	unsigned attempts;    /* at least 1 */
+	int64_t backoff_ns;   /* before the second attempt; doubles */
+	int64_t down_ns;      /* how long an unreachable server is left alone; doubles up to... */
 	int64_t down_most_ns; /* ...this */
 };
 extern const struct http_options http_options_default;

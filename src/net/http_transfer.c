@@ -38,6 +38,17 @@ static size_t take_body(char *bytes, size_t one, size_t len, void *context)
 	return len;
 }
 
+static curl_socket_t open_socket(void *context, curlsocktype purpose, struct curl_sockaddr *address)
+{
+	struct http_transfer *t = context;
+
+	(void)purpose;
+	t->refused = !http_reach_allows(t->reach, &address->addr);
+	return t->refused ? CURL_SOCKET_BAD
+			  : socket(address->family, address->socktype | SOCK_CLOEXEC,
+				   address->protocol);
+}
+
 /* The value of "name: value", without blanks around it. */
 static bool header_value(struct view line, const char *name, struct view *out)
 {
@@ -110,11 +121,13 @@ static size_t take_header(char *bytes, size_t one, size_t len, void *context)
 
 /* ---- Setting up ---- */
 
-struct http_transfer *http_transfer_new(const struct http_options *options)
+struct http_transfer *http_transfer_new(const struct http_options *options,
+					struct http_reach *reach)
 {
 	struct http_transfer *t = mem_zalloc(sizeof(*t));
 
 	t->options = options;
+	t->reach = reach;
 	t->multi = curl_multi_init();
 	t->easy = curl_easy_init();
 	if (t->multi && t->easy)
@@ -178,6 +191,27 @@ static void set_headers(struct http_transfer *t, const struct http_question *que
 	curl_easy_setopt(t->easy, CURLOPT_HTTPHEADER, t->headers);
 }
 
+/* Who we are is told to the cache itself alone. libcurl tells it to no other host by a redirect. */
+static void set_credentials(struct http_transfer *t, const struct http_question *question)
+{
+	const struct http_options *options = t->options;
+	size_t len = options->origin ? strlen(options->origin) : 0;
+
+	if (len == 0 || strncmp(question->url, options->origin, len) != 0 ||
+	    (question->url[len] != '\0' && question->url[len] != '/'))
+		return;
+	if (options->user)
+		curl_easy_setopt(t->easy, CURLOPT_USERPWD, options->user);
+	if (options->bearer) {
+		curl_easy_setopt(t->easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER);
+		curl_easy_setopt(t->easy, CURLOPT_XOAUTH2_BEARER, options->bearer);
+	}
+	if (options->netrc) {
+		curl_easy_setopt(t->easy, CURLOPT_NETRC, (long)CURL_NETRC_OPTIONAL);
+		curl_easy_setopt(t->easy, CURLOPT_NETRC_FILE, options->netrc);
+	}
+}
+
 static void set_up(struct http_transfer *t, const struct http_question *question)
 {
 	CURL *easy = t->easy;
@@ -207,6 +241,9 @@ static void set_up(struct http_transfer *t, const struct http_question *question
 	curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
 	curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
 	curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+	curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, t);
+	set_credentials(t, question);
 	set_headers(t, question);
 }
 
@@ -235,6 +272,9 @@ static enum rc failed(struct http_transfer *t, bool *again, struct err *err)
 	if (t->headers_too_large)
 		return err_set(err, RC_TOO_LARGE, "the reply has more than %d bytes of headers",
 			       HTTP_HEADERS_MAX);
+	if (t->refused)
+		return err_set(err, RC_NOT_PERMITTED,
+			       "it leads from a public server to a private address");
 	*again = worth_another(t->result);
 	if (t->result == CURLE_OUT_OF_MEMORY)
 		return err_set(err, RC_NO_MEMORY, "no memory for an HTTP request");
@@ -304,7 +344,7 @@ enum rc http_transfer_start(struct http_transfer *t, const struct op *op,
 	http_transfer_stop(t);
 	t->curl_error[0] = '\0';
 	t->status = 0;
-	t->have_headers = t->headers_too_large = t->paused = t->done = false;
+	t->have_headers = t->headers_too_large = t->paused = t->done = t->refused = false;
 	t->header_bytes = 0;
 	t->waited_ns = 0;
 	t->waited_bytes = 0;

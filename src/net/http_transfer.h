@@ -3,6 +3,8 @@
 #define CASTOR_NET_HTTP_TRANSFER_H
 
 #include <curl/curl.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
 
 #include "net/http_client.h"
 
@@ -14,14 +16,28 @@ struct http_question {
 	const char *etag; /* of the reply that is gone on with; "": none */
 };
 
+enum { HTTP_REACH_UNKNOWN, HTTP_REACH_PRIVATE, HTTP_REACH_PUBLIC };
+
+/* Where the server that a client asks lies, which its first connection tells. */
+struct http_reach {
+	atomic_int of;
+};
+
+/* Is it one that only some machines can reach: loopback, link-local, private, shared, unspecified? */
+bool http_address_is_private(const struct sockaddr *address);
+/* May a connection be made there? The first one of a client may, whatever it is. */
+bool http_reach_allows(struct http_reach *reach, const struct sockaddr *address);
+
 struct http_transfer {
 	const struct http_options *options;
+	struct http_reach *reach;
 	CURLM *multi; /* keeps the connection for the next exchange */
 	CURL *easy;
 	struct curl_slist *headers;
 	char curl_error[CURL_ERROR_SIZE];
 	bool running;
 	bool https;
+	bool refused; /* the address that was to be connected to */
 
 	/* What the server sent. */
 	long status;
@@ -42,7 +58,8 @@ struct http_transfer {
 };
 
 /* NULL: libcurl has no memory. */
-struct http_transfer *http_transfer_new(const struct http_options *options);
+struct http_transfer *http_transfer_new(const struct http_options *options,
+					struct http_reach *reach);
 void http_transfer_free(struct http_transfer *transfer);
 
 /* Asks, and waits for the headers of the reply. *again: another attempt may do better. Any HTTP

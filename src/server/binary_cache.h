@@ -14,10 +14,11 @@ struct binary_cache_options {
 	const struct services *services; /* borrowed: all of them, scratch may be NULL */
 	unsigned priority;               /* the lower, the earlier a client asks */
 	bool plain;                      /* offer NARs uncompressed */
-	size_t layouts;                  /* bytes of memory for layouts of NARs; 0: 256 MiB */
-	size_t decoded;                  /* the same for decoded parts of NARs; 0: none */
-	bool uploads;                    /* are taken; scratch must not be NULL then */
-	const char *upload_token;        /* from whoever has it; NULL: from anybody; borrowed */
+	bool eager;     /* bring the NAR of an upstream's path when its narinfo is asked for */
+	size_t layouts; /* bytes of memory for layouts of NARs; 0: 256 MiB */
+	size_t decoded; /* the same for decoded parts of NARs; 0: none */
+	bool uploads;   /* are taken; scratch must not be NULL then */
+	const char *upload_token; /* from whoever has it; NULL: from anybody; borrowed */
 	struct nar_upload_limits upload_limits;
 	/* Of uploads; its key signs the narinfos that are served, too. */
 	struct nar_publish_policy publish;

@@ -6,6 +6,7 @@
 #include "base/mem.h"
 #include "base/text.h"
 #include "nix/narinfo.h"
+#include "nix/nixbase32.h"
 #include "server/binary_cache_private.h"
 
 enum {
@@ -117,6 +118,21 @@ static enum rc render(struct binary_cache *cache, const struct op *op, const str
 	return RC_OK;
 }
 
+/* Of a path whose NAR is brought when it is asked for: by its name, and no more is promised than is known. */
+static void render_announced(const struct path_info *info, struct buf *text)
+{
+	char hash[NIXBASE32_LEN(STORE_PATH_HASH_SIZE) + 1];
+	char nar_hash[NIXBASE32_LEN(sizeof(info->nar_sha256)) + 1];
+	struct narinfo narinfo = { .info = *info, .compression = (char[]){ "none" } };
+	char *url AUTO_FREE = NULL;
+
+	nixbase32_encode(info->path.hash, STORE_PATH_HASH_SIZE, hash);
+	nixbase32_encode(info->nar_sha256.bytes, sizeof(info->nar_sha256.bytes), nar_hash);
+	url = mem_printf("nar/%s-%s.nar", hash, nar_hash);
+	narinfo.url = url;
+	narinfo_print(&narinfo, text);
+}
+
 static enum rc make_response(struct rendered *rendered, const struct buf *text, struct err *err)
 {
 	struct digest digest = digest_of(buf_view(text));
@@ -150,10 +166,13 @@ static enum rc make(struct binary_cache *cache, struct path_info_service *servic
 	/* Asked before the path info: at worst this is thrown away once more than it had to be. */
 	rendered->has_generation = generation_of(cache, &rendered->generation);
 	rendered->until_ns = clock_monotonic_ns() + KEEP_NS;
-	rc = path_info_service_get(service, op, hash, &info, err);
+	rc = (cache->options.eager ? path_info_service_get
+				   : path_info_service_announce)(service, op, hash, &info, err);
 	if (rc == RC_OK)
 		rc = nar_sign(&info, &cache->options.publish, err);
-	if (rc == RC_OK)
+	if (rc == RC_OK && info.node.name.len == 0)
+		render_announced(&info, &text);
+	else if (rc == RC_OK)
 		rc = render(cache, op, &info, &text, err);
 	if (rc == RC_OK)
 		rc = make_response(rendered, &text, err);

@@ -27,6 +27,7 @@ enum {
 	/* What a compressed stream may have beyond the archive's own length. */
 	PACKED_SLACK = 1 << 20,
 	NODE_BASE64_MAX = 8192,
+	NARINFO_S = 15,
 };
 
 #define AUTO_BUF CLEANUP(buf_release) struct buf
@@ -69,19 +70,58 @@ static bool climbs(const char *path)
 	}
 }
 
+/* "http://host[:port]" of it. */
+static size_t origin_length(const char *url)
+{
+	const char *host = strstr(url, "://");
+
+	return host ? (size_t)(host + 3 - url) + strcspn(host + 3, "/?#") : 0;
+}
+
+/* Another host is fine, for what comes from there is checked by hash and signature; but no other scheme, no
+ * user, and nothing unencrypted where the cache itself is not. */
+static enum rc check_absolute(const char *base, const char *url, struct err *err)
+{
+	size_t scheme = starts_with(url, "https://") ? 8 : 7, len = origin_length(url);
+
+	if (!starts_with(base, "http"))
+		return err_set(err, RC_INVALID, "the URL %s leads out of the directory", url);
+	if (starts_with(base, "https://") && scheme == 7)
+		return err_set(err, RC_INVALID, "the URL %s leads from https to http", url);
+	if (len <= scheme || memchr(url, '@', len))
+		return err_set(err, RC_INVALID, "the URL %s names no host, or a user", url);
+	return RC_OK;
+}
+
 enum rc nix_url_resolve(const char *base, const char *url, struct buf *out, struct err *err)
 {
-	size_t len = strlen(base);
+	bool absolute = starts_with(url, "http://") || starts_with(url, "https://");
+	bool rooted = url[0] == '/' && starts_with(base, "http");
+	size_t len = strlen(base), scheme = strcspn(url, ":/?");
+	const char *path = absolute ? url + origin_length(url) : url;
+	enum rc rc = RC_OK;
 
-	if (strncmp(url, base, len) == 0 && url[len] == '/')
-		url += len + 1;
-	if (url[0] == '/' || url[0] == '\0' || url[strcspn(url, ":/?")] == ':')
-		return err_set(err, RC_INVALID, "the URL %s leads out of the cache", url);
+	if (strncmp(url, base, len) == 0 && url[len] == '/') {
+		absolute = false;
+		path = url += len + 1;
+	} else if (absolute) {
+		rc = check_absolute(base, url, err);
+	} else if ((url[0] == '/' && (!rooted || url[1] == '/')) || url[0] == '\0' ||
+		   url[scheme] == ':') {
+		rc = err_set(err, RC_INVALID, "the URL %s leads out of the cache", url);
+	}
+	if (rc != RC_OK)
+		return rc;
 	/* An encoded slash or a backslash is a slash to some servers. */
-	if (climbs(url) || strchr(url, '\\') || strcasestr(url, "%2f") || strcasestr(url, "%5c") ||
+	if (climbs(path) || strchr(url, '\\') || strcasestr(url, "%2f") || strcasestr(url, "%5c") ||
 	    strchr(url, '#'))
 		return err_set(err, RC_INVALID, "the URL %s is not one of a file in a cache", url);
-	buf_printf(out, "%s/%s", base, url);
+	if (absolute)
+		buf_append_string(out, url);
+	else if (rooted && path[0] == '/')
+		buf_printf(out, "%.*s%s", (int)origin_length(base), base, url);
+	else
+		buf_printf(out, "%s/%s", base, url);
 	return RC_OK;
 }
 
@@ -150,12 +190,20 @@ static enum rc get_narinfo(struct nix_cache *cache, const struct op *op,
 {
 	char name[NIXBASE32_LEN(STORE_PATH_HASH_SIZE) + 1];
 	AUTO_BUF url = BUF_INIT, text = BUF_INIT;
+	/* It is short: who takes longer for it is as good as away. */
+	int64_t until_ns = clock_monotonic_ns() + NARINFO_S * NS_PER_S;
+	struct op soon = *op;
 	enum rc rc;
 
+	if (soon.deadline_ns == 0 || soon.deadline_ns > until_ns)
+		soon.deadline_ns = until_ns;
 	memset(out, 0, sizeof(*out));
 	nixbase32_encode(hash, STORE_PATH_HASH_SIZE, name);
 	buf_printf(&url, "%s/%s.narinfo", cache->base, name);
-	rc = http_get(cache->client, op, buf_string(&url), NARINFO_MAX, &text, err);
+	rc = http_get(cache->client, &soon, buf_string(&url), NARINFO_MAX, &text, err);
+	if (rc == RC_DEADLINE && op_check(op, NULL) == RC_OK)
+		rc = err_set(err, RC_UNAVAILABLE, "%s: no answer in %d seconds", buf_string(&url),
+			     NARINFO_S);
 	if (rc != RC_OK)
 		return rc;
 	rc = narinfo_parse(buf_view(&text), out, err);
@@ -384,9 +432,8 @@ static enum rc fetch_nar(struct nix_cache *cache, const struct op *op,
 	if (rc != RC_OK)
 		return rc;
 	rc = http_open(cache->client, op, buf_string(&url), 0, NULL, &body, err);
-	if (rc == RC_NOT_FOUND) /* of a path that the cache says it has */
-		rc = RC_UNAVAILABLE;
-	else if (rc == RC_OK)
+	/* Of a path that the cache says it has: then it has not, whatever it says. */
+	if (rc == RC_OK)
 		rc = import_body(cache, op, narinfo, body, root, err);
 	http_body_free(body);
 	end_turn(cache);
@@ -438,6 +485,21 @@ enum rc nix_fetch(struct nix_cache *cache, const struct op *op,
 		rc = nar_check_ca(&cache->near, op, &narinfo.info, err);
 	if (rc != RC_OK)
 		return rc == RC_INVALID ? RC_CORRUPT : rc;
+	*out = narinfo.info;
+	memset(&narinfo.info, 0, sizeof(narinfo.info));
+	return RC_OK;
+}
+
+enum rc nix_announce(struct nix_cache *cache, const struct op *op,
+		     const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
+		     struct err *err)
+{
+	AUTO_NARINFO struct narinfo narinfo;
+	enum rc rc = get_narinfo(cache, op, hash, &narinfo, err);
+
+	memset(out, 0, sizeof(*out));
+	if (rc != RC_OK)
+		return rc;
 	*out = narinfo.info;
 	memset(&narinfo.info, 0, sizeof(narinfo.info));
 	return RC_OK;

@@ -20,7 +20,7 @@ enum { NIX_FETCHES_MAX = 4 };
 struct nix_cache {
 	/* Constant. */
 	struct http_client *client;
-	char *base; /* "http://host/sub/path", without a slash at its end */
+	char *base; /* "http://host/sub/path" or "file:///path", without a slash at its end */
 	struct public_key *keys;
 	size_t key_count;     /* 0: signatures are not looked at */
 	struct services near; /* where contents go; no path infos */
@@ -36,19 +36,25 @@ struct nix_cache {
  * Asks for the narinfo, checks its signature before anything else is asked for, and brings the content
  * unless it is here. The content's NAR has the hash and the size that were signed.
  *
- * RC_NOT_FOUND: the cache is well, and does not have it. RC_NOT_PERMITTED: no trusted key signed it.
+ * RC_NOT_FOUND: the cache is well, and does not have it, or has the narinfo without its NAR. RC_NOT_PERMITTED: no trusted key signed it.
  * RC_CORRUPT: what the cache says, or what it sent, is wrong. Also what http_get and nar_import give.
  */
 enum rc nix_fetch(struct nix_cache *cache, const struct op *op,
 		  const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
 		  struct err *err) MUST_USE;
 
+/* The narinfo alone, with the same outcomes: the node of *out is empty. */
+enum rc nix_announce(struct nix_cache *cache, const struct op *op,
+		     const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
+		     struct err *err) MUST_USE;
+
 /* The root node that a NAR's URL names, where castor or one of its relatives wrote it: "nar/<node>/…",
  * "nar/snix-castore/<node>", "nar/tvix-castore/<node>", the node in base64. Owned, its name empty.
  * False: it names none. Nobody signed it. */
 bool nix_url_node(const char *url, struct node *out);
-/* RC_INVALID for a URL that leads out of the cache: to another host, or by "..". It is relative to the
- * base; one that begins with the base is fine too. Appends the whole URL. */
+/* The whole URL of what a cache names: relative to the base, or from its host on ("/nar/…"), or absolute, on any
+ * host. RC_INVALID for ".." and the like, for other schemes than http and https, for http where the base is
+ * https, and for all that leads out of a base that is a directory (file:). Appends. */
 enum rc nix_url_resolve(const char *base, const char *url, struct buf *out,
 			struct err *err) MUST_USE;
 

@@ -8,12 +8,14 @@
 #include "store/nix_http.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/cond.h"
+#include "base/file.h"
 #include "base/hashmap.h"
 #include "base/log.h"
 #include "base/lru.h"
@@ -28,6 +30,7 @@ enum {
 	MISSES_MAX = 65536,
 	KNOWN_BYTES = 64 << 20,
 	BAD_BYTES = 1 << 20,
+	TOKEN_MAX = 64 << 10,
 };
 
 const struct nix_http_options nix_http_options_default = {
@@ -194,6 +197,17 @@ static void note_miss(struct nix_http *self, const uint8_t *hash)
 	hashmap_put(&self->misses[self->young], hash, self);
 }
 
+static void note_outcome(struct nix_http *self, const uint8_t *hash, enum rc rc, struct err *err)
+{
+	if (rc == RC_CORRUPT || rc == RC_TOO_LARGE)
+		remember_bad(self, hash, rc, err);
+	if (rc != RC_NOT_FOUND)
+		return;
+	pthread_mutex_lock(&self->lock);
+	note_miss(self, hash);
+	pthread_mutex_unlock(&self->lock);
+}
+
 /* ---- Fetches ---- */
 
 struct fetch {
@@ -236,11 +250,8 @@ static void run_fetch(void *context)
 		fetch->rc = nix_fetch(&self->cache, &op, fetch->hash, &fetch->info, &fetch->err);
 	if (fetch->rc == RC_OK)
 		remember(self, &fetch->info);
-	else if (fetch->rc == RC_CORRUPT || fetch->rc == RC_TOO_LARGE)
-		remember_bad(self, fetch->hash, fetch->rc, &fetch->err);
+	note_outcome(self, fetch->hash, fetch->rc, &fetch->err);
 	pthread_mutex_lock(&self->lock);
-	if (fetch->rc == RC_NOT_FOUND)
-		note_miss(self, fetch->hash);
 	leave_map(fetch);
 	fetch->done = true;
 	unwanted = fetch->waiting == 0;
@@ -331,6 +342,29 @@ static enum rc nix_http_get(struct path_info_service *service, const struct op *
 	return wait_for(fetch, op, out, err);
 }
 
+static enum rc nix_http_announce(struct path_info_service *service, const struct op *op,
+				 const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
+				 struct err *err)
+{
+	struct nix_http *self = nix_http_of(service);
+	enum rc rc = op_check(op, err);
+
+	if (rc != RC_OK || recall(self, hash, out))
+		return rc;
+	rc = recall_bad(self, hash, err);
+	if (rc != RC_OK)
+		return rc;
+	pthread_mutex_lock(&self->lock);
+	bool missed = is_miss(self, hash);
+	pthread_mutex_unlock(&self->lock);
+	if (missed)
+		return err_set(err, RC_NOT_FOUND, "%s did not have it a moment ago",
+			       self->cache.base);
+	rc = nix_announce(&self->cache, op, hash, out, err);
+	note_outcome(self, hash, rc, err);
+	return rc;
+}
+
 static enum rc nix_http_put(struct path_info_service *service, const struct op *op,
 			    const struct path_info *info, struct path_info *stored, struct err *err)
 {
@@ -380,13 +414,14 @@ static const struct path_info_service_ops nix_http_ops = {
 	.ingests = true,
 	.free = nix_http_free,
 	.get = nix_http_get,
+	.announce = nix_http_announce,
 	.put = nix_http_put,
 	.list = nix_http_list,
 };
 
 /* ---- Making one ---- */
 
-/* "http://host/path": the path encoded again, without slashes at its end. */
+/* "http://host/path", "file:///path": the path encoded again, without slashes at its end. */
 static char *base_of(const struct url *url)
 {
 	struct buf base CLEANUP(buf_release) = BUF_INIT;
@@ -440,19 +475,44 @@ static void take_services(const struct services *near, const struct services *fa
 	}
 }
 
+/* Who we are to the cache; *http borrows from *token and *origin. */
+static enum rc take_credentials(const struct url *url, const char *base, struct buf *token,
+				char **origin, struct http_options *http, struct err *err)
+{
+	const char *file = url_param(url, "bearer-token-file");
+	const char *host = strstr(base, "://");
+	enum rc rc = RC_OK;
+
+	if (file)
+		rc = file_read_path(AT_FDCWD, file, TOKEN_MAX, token, err);
+	while (token->len > 0 && strchr(" \t\r\n", token->ptr[token->len - 1]))
+		token->len--;
+	if (rc == RC_OK && file && token->len == 0)
+		rc = err_set(err, RC_INVALID, "%s holds no token", file);
+	*origin = mem_strndup(view_of(base, (size_t)(host + 3 - base) + strcspn(host + 3, "/")));
+	http->origin = *origin;
+	http->user = url->user;
+	http->bearer = file ? buf_string(token) : NULL;
+	http->netrc = url_param(url, "netrc");
+	return rc;
+}
+
 enum rc path_info_nix_http_new(const struct url *url, const struct nix_http_options *options,
 			       const struct services *near, const struct services *far,
 			       struct path_info_service **out, struct err *err)
 {
 	struct nix_http *self = mem_zalloc(sizeof(*self));
 	struct http_options http = options ? options->http : nix_http_options_default.http;
+	struct buf token CLEANUP(buf_release) = BUF_INIT;
+	char *origin AUTO_FREE = NULL;
 	enum rc rc;
 
 	*out = NULL;
 	path_info_service_init(&self->base, &nix_http_ops);
 	http.ca_file = url_param(url, "tls-ca");
-	self->cache.client = http_client_new(&http);
 	self->cache.base = base_of(url);
+	rc = take_credentials(url, self->cache.base, &token, &origin, &http, err);
+	self->cache.client = http_client_new(&http);
 	self->miss_ns = options ? options->miss_ns : nix_http_options_default.miss_ns;
 	self->bad_ns = options ? options->bad_ns : nix_http_options_default.bad_ns;
 	self->turn_ns = clock_monotonic_ns() + self->miss_ns;
@@ -467,7 +527,8 @@ enum rc path_info_nix_http_new(const struct url *url, const struct nix_http_opti
 	cond_init(&self->done);
 	cond_init(&self->cache.cond);
 	take_services(near, far, &self->cache);
-	rc = take_keys(url, &self->cache, err);
+	if (rc == RC_OK)
+		rc = take_keys(url, &self->cache, err);
 	if (rc == RC_OK)
 		*out = &self->base;
 	else

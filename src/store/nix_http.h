@@ -2,8 +2,10 @@
  * Path infos from a Nix binary cache: the one backend that ingests. A path info that `get` answers with
  * has its content in the blob and directory services that it was opened over.
  *
- *	nix+http://host[:port][/path]?trusted-public-keys=name:base64[ name:base64…]
- *	nix+https://…	[&tls-ca=FILE][&castore=URL], a '+' in that URL as "%2B"
+ *	nix+http://[user:password@]host[:port][/path]?trusted-public-keys=name:base64[ name:base64…]
+ *	nix+https://…	[&tls-ca=FILE][&netrc=FILE][&bearer-token-file=FILE][&castore=URL], a '+' in that
+ *			URL as "%2B"
+ *	nix+file:///path?trusted-public-keys=…
  *
  * Many threads that ask for one path share a download. What was ingested is remembered, as long as
  * memory for it is left; what the cache does not have, for a while. A cache is only read, and has no list.

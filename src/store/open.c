@@ -160,8 +160,12 @@ static enum rc open_nix_http(const struct url *url, const struct services *near,
 	struct services far = { 0 };
 	enum rc rc = RC_OK;
 
-	if (!*url->host)
-		return err_set(err, RC_INVALID, "it names no host");
+	bool file = strcmp(url->scheme, "nix+file") == 0;
+
+	if (file ? *url->host || url->path[0] != '/' : !*url->host)
+		return err_set(err, RC_INVALID,
+			       file ? "it names no directory, as in file:///path"
+				    : "it names no host");
 	if (!near->blobs || !near->directories)
 		return err_set(err, RC_INVALID,
 			       "a binary cache keeps path infos only: name a store of your own for "
@@ -179,7 +183,9 @@ static enum rc open_nix_http(const struct url *url, const struct services *near,
 	return rc;
 }
 
-static const char *const nix_http_params[] = { "castore", "tls-ca", "trusted-public-keys", NULL };
+static const char *const nix_http_params[] = { "bearer-token-file",   "castore", "netrc", "tls-ca",
+					       "trusted-public-keys", NULL };
+static const char *const nix_file_params[] = { "castore", "trusted-public-keys", NULL };
 #endif
 
 static const char *const no_params[] = { NULL };
@@ -195,6 +201,7 @@ static const struct scheme schemes[] = {
 	{ "local", local_params, open_local },
 	{ "memory", no_params, open_memory },
 #ifdef CASTOR_WITH_HTTP
+	{ "nix+file", nix_file_params, open_nix_http },
 	{ "nix+http", nix_http_params, open_nix_http },
 	{ "nix+https", nix_http_params, open_nix_http },
 #endif
@@ -220,6 +227,9 @@ static enum rc open_url(const struct url *url, const struct services *near, stru
 
 		if (strcmp(url->scheme, schemes[i].name) != 0)
 			continue;
+		if (url->user && strncmp(url->scheme, "nix+http", 8) != 0)
+			return err_set(err, RC_INVALID,
+				       "the address names a user, which castor does not use there");
 		rc = url_check_params(url, schemes[i].params, err);
 		return rc == RC_OK ? schemes[i].open(url, near, out, err) : rc;
 	}
@@ -237,7 +247,8 @@ static enum rc open_address(const char *address, const struct services *near, st
 	if (rc == RC_OK)
 		return RC_OK;
 	services_release(out);
-	return err_context(err, rc, "%s", address);
+	char *shown AUTO_FREE = url_shown(address);
+	return err_context(err, rc, "%s", shown);
 }
 
 /* ---- The bundle ---- */
@@ -330,9 +341,12 @@ static void keep_view(struct services *services)
 	services->kept.path_infos = path_info_service_ref(services->path_infos);
 }
 
-enum rc store_add_upstream(const char *address, struct services *services, struct err *err)
+enum rc store_add_upstream(const char *address, bool required, struct services *services,
+			   struct err *err)
 {
-	bool plain = strncmp(address, "http:", 5) == 0 || strncmp(address, "https:", 6) == 0;
+	bool plain = strncmp(address, "http:", 5) == 0 || strncmp(address, "https:", 6) == 0 ||
+		     strncmp(address, "file:", 5) == 0;
+	char *shown AUTO_FREE = url_shown(address);
 	char *whole AUTO_FREE = mem_printf("%s%s", plain ? "nix+" : "", address);
 	struct path_info_service *path_infos = services->path_infos;
 	/* What is kept has to be kept whole: that another upstream has some of it does not count. */
@@ -347,8 +361,10 @@ enum rc store_add_upstream(const char *address, struct services *services, struc
 	}
 	keep_view(services);
 	/* Without services of its own its contents come near: then they are kept. */
-	services->path_infos =
-		path_info_cache_new(path_infos, far.path_infos, !far.blobs && !far.directories);
+	const struct path_info_cache_options options = { .keep = !far.blobs && !far.directories,
+							 .required = required,
+							 .name = shown };
+	services->path_infos = path_info_cache_new(path_infos, far.path_infos, &options);
 	path_info_service_unref(path_infos);
 	if (far.blobs) {
 		struct blob_service *near = services->blobs;

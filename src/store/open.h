@@ -43,11 +43,12 @@ enum rc store_open(const struct store_addresses *addresses, struct services *out
 
 /*
  * Puts another store behind an open one: what services do not have is looked for there. address is of
- * any scheme; http: and https: are short for nix+http: and nix+https:. What comes from a binary cache
+ * any scheme; http:, https: and file: are short for nix+http: and so on. What comes from a binary cache
  * is kept in the services that are open, path by path; what comes from another store is read where it
  * is, and not kept. May be called again, for one behind that. On failure services are as they were.
+ * required: where it cannot be asked, that is an error, not a miss.
  */
-enum rc store_add_upstream(const char *address, struct services *services,
+enum rc store_add_upstream(const char *address, bool required, struct services *services,
 			   struct err *err) MUST_USE;
 
 #endif

@@ -46,7 +46,9 @@ static enum rc open_combined(const char *dir, struct services *out, struct err *
 	*out = (struct services){
 		.blobs = blob_combined_new(near.blobs, far.blobs),
 		.directories = directory_combined_new(near.directories, far.directories),
-		.path_infos = path_info_cache_new(near.path_infos, far.path_infos, true),
+		.path_infos = path_info_cache_new(
+			near.path_infos, far.path_infos,
+			&(struct path_info_cache_options){ .keep = true, .required = true }),
 	};
 	services_release(&near);
 	services_release(&far);

@@ -87,6 +87,25 @@ enum rc path_info_service_get(struct path_info_service *service, const struct op
 	return called(service, op, "path info get", hash, rc);
 }
 
+enum rc path_info_service_announce(struct path_info_service *service, const struct op *op,
+				   const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
+				   struct err *err)
+{
+	enum rc rc;
+
+	if (!service->ops->announce)
+		return path_info_service_get(service, op, hash, out, err);
+	*out = (struct path_info){ 0 };
+	rc = op_check(op, err);
+	if (rc == RC_OK)
+		rc = service->ops->announce(service, op, hash, out, err);
+	if (rc == RC_OK)
+		rc = check_hash(out, hash, err);
+	if (rc != RC_OK)
+		clear(out);
+	return called(service, op, "path info announce", hash, rc);
+}
+
 enum rc path_info_service_put(struct path_info_service *service, const struct op *op,
 			      const struct path_info *info, struct path_info *stored,
 			      struct err *err)

@@ -29,6 +29,11 @@ struct path_info_service_ops {
 	enum rc (*get)(struct path_info_service *service, const struct op *op,
 		       const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
 		       struct err *err);
+	/* Optional, of one that ingests: what `get` would say, without bringing the content: the node of
+	 * *out is empty, unless the content is here anyway. */
+	enum rc (*announce)(struct path_info_service *service, const struct op *op,
+			    const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
+			    struct err *err);
 	/* Replaces an earlier one of the same hash; durable and visible when it returns. *stored
 	 * (may be NULL) is what is kept now, perhaps with signatures added. */
 	enum rc (*put)(struct path_info_service *service, const struct op *op,
@@ -65,6 +70,11 @@ struct path_info_service *path_info_service_near(struct path_info_service *servi
 enum rc path_info_service_get(struct path_info_service *service, const struct op *op,
 			      const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
 			      struct err *err) MUST_USE;
+/* What is known of a path, for those who need no content: where `get` would have to bring it from afar, the
+ * node of *out has no name and stands for nothing. */
+enum rc path_info_service_announce(struct path_info_service *service, const struct op *op,
+				   const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
+				   struct err *err) MUST_USE;
 /* Checks info with path_info_check first. */
 enum rc path_info_service_put(struct path_info_service *service, const struct op *op,
 			      const struct path_info *info, struct path_info *stored,

@@ -2,6 +2,8 @@
 
 #include "base/url.h"
 
+#include "base/mem.h"
+
 static void check(const char *text, const char *scheme, const char *host, const char *path)
 {
 	struct err err = ERR_INIT;
@@ -66,6 +68,37 @@ static void params(void **state)
 	url_release(&url);
 }
 
+static void users(void **state)
+{
+	static const char *const shown[][2] = {
+		{ "http://user:secret@host/a@b", "http://host/a@b" },
+		{ "http://host/a@b?c=d@e", "http://host/a@b?c=d@e" },
+		{ "local:///a@b", "local:///a@b" },
+		{ "memory:", "memory:" },
+	};
+	struct err err = ERR_INIT;
+	struct url url;
+
+	(void)state;
+	assert_ok(url_parse("nix+http://me:a%40%3ab@host:8/p", &url, &err), &err);
+	assert_string_equal(url.user, "me:a@:b");
+	assert_string_equal(url.host, "host:8");
+	url_release(&url);
+	assert_ok(url_parse("nix+http://host/p@q", &url, &err), &err);
+	assert_null(url.user);
+	url_release(&url);
+	for (size_t i = 0; i < ARRAY_LEN(shown); i++) {
+		char *text AUTO_FREE = url_shown(shown[i][0]);
+
+		assert_string_equal(text, shown[i][1]);
+	}
+	/* No message tells a password. */
+	assert_rc(RC_INVALID, url_parse("http://user:sec#ret@host/", &url, &err), &err);
+	assert_null(strstr(err.message, "sec"));
+	assert_rc(RC_INVALID, url_parse("http://user:secret@ho st/", &url, &err), &err);
+	assert_null(strstr(err.message, "secret"));
+}
+
 static void bad_ones(void **state)
 {
 	static const char *const cases[][2] = {
@@ -76,8 +109,9 @@ static void bad_ones(void **state)
 		{ "1x://", "no scheme" },
 		{ "a_b://", "no scheme" },
 		{ "x:///a#b", "fragment" },
-		{ "x://user@host/", "user" },
-		{ "x://user:secret@host", "user" },
+		{ "x://us%zzer@host/", "user" },
+		{ "x://user:a%00b@host/", "user" },
+		{ "x://a@b@host/", "host" },
 		{ "x://ho st/", "host" },
 		{ "x://h%41/", "host" },
 		{ "x://h\xc3\xa9/", "host" },
@@ -139,10 +173,8 @@ static void limits(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(parts),
-		cmocka_unit_test(params),
-		cmocka_unit_test(bad_ones),
-		cmocka_unit_test(limits),
+		cmocka_unit_test(parts),    cmocka_unit_test(params), cmocka_unit_test(users),
+		cmocka_unit_test(bad_ones), cmocka_unit_test(limits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* A near service before a far one: what is asked of which, and what is never taken for a miss. */
 #include "unit/testing.h"
 
+#include "base/clock.h"
 #include "base/op.h"
 #include "double/double.h"
 #include "service/blob/combined.h"
@@ -39,7 +40,9 @@ static void open_pair(struct pair *pair, bool keep)
 	pair->both = (struct services){
 		.blobs = blob_combined_new(near.blobs, far.blobs),
 		.directories = directory_combined_new(near.directories, far.directories),
-		.path_infos = path_info_cache_new(near.path_infos, far.path_infos, keep),
+		.path_infos = path_info_cache_new(
+			near.path_infos, far.path_infos,
+			&(struct path_info_cache_options){ .keep = keep, .required = true }),
 	};
 	services_release(&near);
 	services_release(&far);
@@ -315,12 +318,124 @@ static void test_failures_are_no_misses(void **state)
 	}
 }
 
+/* ---- A far service that cannot be asked ---- */
+
+static struct path_info_service *cache_of(struct path_info_service *near,
+					  struct path_info_service *far, bool required)
+{
+	const struct path_info_cache_options options = { .required = required,
+							 .name = "the double",
+							 .away_ns = 200 * NS_PER_MS };
+
+	return path_info_cache_new(near, far, &options);
+}
+
+static enum rc get_from(struct path_info_service *service, const struct store_path *path,
+			struct err *err)
+{
+	struct path_info info AUTO_PATH_INFO = { 0 };
+
+	return path_info_service_get(service, &op_none, path->hash, &info, err);
+}
+
+static void test_away_is_a_miss(void **state)
+{
+	static const enum rc away[] = { RC_UNAVAILABLE, RC_DENIED };
+	struct pair pair;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(away); i++) {
+		open_pair(&pair, false);
+		struct path_info_service *near = pair.near.path_infos;
+		struct path_info_service *far =
+			double_path_info_new(pair.far.path_infos, &pair.far_plan);
+		struct path_info_service *cache = cache_of(near, far, false);
+		struct path_info_service *strict = cache_of(near, far, true);
+		const struct store_path path =
+			put_path(&pair.far, "9c1h8k9sbc4gq2av0gm74pbsfqjd6zs9-a");
+
+		assert_ok(get_from(cache, &path, &pair.err), &pair.err);
+		atomic_store(&pair.far_plan.rc, away[i]);
+		assert_rc(away[i], get_from(strict, &path, &pair.err), &pair.err);
+		assert_rc(RC_NOT_FOUND, get_from(cache, &path, &pair.err), &pair.err);
+		assert_says(&pair.err, "the double");
+		/* It is not asked again for a while, */
+		unsigned calls = atomic_load(&pair.far_plan.calls);
+		for (int j = 0; j < 5; j++)
+			assert_rc(RC_NOT_FOUND, get_from(cache, &path, &pair.err), &pair.err);
+		assert_int_equal(atomic_load(&pair.far_plan.calls), calls);
+		/* and then it is. */
+		atomic_store(&pair.far_plan.rc, RC_OK);
+		clock_sleep_ns(250 * NS_PER_MS);
+		assert_ok(get_from(cache, &path, &pair.err), &pair.err);
+		path_info_service_unref(cache);
+		path_info_service_unref(strict);
+		path_info_service_unref(far);
+		close_pair(&pair);
+	}
+}
+
+/* Damage is no absence, and says nothing of other paths. */
+static void test_damage_is_not_away(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	open_pair(&pair, false);
+	struct path_info_service *far = double_path_info_new(pair.far.path_infos, &pair.far_plan);
+	struct path_info_service *cache = cache_of(pair.near.path_infos, far, false);
+	const struct store_path path = put_path(&pair.far, "9c1h8k9sbc4gq2av0gm74pbsfqjd6zs9-a");
+
+	atomic_store(&pair.far_plan.rc, RC_CORRUPT);
+	assert_rc(RC_CORRUPT, get_from(cache, &path, &pair.err), &pair.err);
+	atomic_store(&pair.far_plan.rc, RC_OK);
+	assert_ok(get_from(cache, &path, &pair.err), &pair.err);
+	path_info_service_unref(cache);
+	path_info_service_unref(far);
+	close_pair(&pair);
+}
+
+/* One that is away, or has what nobody signed, does not stop the one behind it. */
+static void test_the_next_is_asked(void **state)
+{
+	static const enum rc failures[] = { RC_UNAVAILABLE, RC_NOT_PERMITTED, RC_NOT_FOUND };
+	struct pair pair;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(failures); i++) {
+		struct services third = memory_services();
+		const struct store_path path =
+			put_path(&third, "9c1h8k9sbc4gq2av0gm74pbsfqjd6zs9-a");
+
+		open_pair(&pair, false);
+		struct path_info_service *far =
+			double_path_info_new(pair.far.path_infos, &pair.far_plan);
+		struct path_info_service *first = cache_of(pair.near.path_infos, far, false);
+		struct path_info_service *both = cache_of(first, third.path_infos, false);
+		const struct store_path none = { .hash = { 9 }, .name = "none" };
+
+		atomic_store(&pair.far_plan.rc, failures[i]);
+		assert_ok(get_from(both, &path, &pair.err), &pair.err);
+		/* What nobody has is told as the first one said it. */
+		assert_rc(failures[i] == RC_NOT_PERMITTED ? RC_NOT_PERMITTED : RC_NOT_FOUND,
+			  get_from(both, &none, &pair.err), &pair.err);
+		path_info_service_unref(both);
+		path_info_service_unref(first);
+		path_info_service_unref(far);
+		services_release(&third);
+		close_pair(&pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_blobs),
 		cmocka_unit_test(test_directories),
 		cmocka_unit_test(test_path_infos),
+		cmocka_unit_test(test_away_is_a_miss),
+		cmocka_unit_test(test_damage_is_not_away),
+		cmocka_unit_test(test_the_next_is_asked),
 		cmocka_unit_test(test_near_that_cannot_keep),
 		cmocka_unit_test(test_failures_are_no_misses),
 	};

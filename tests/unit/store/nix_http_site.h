@@ -41,12 +41,16 @@ struct site {
 	unsigned nar_delay_ms;
 	size_t nar_break; /* hangs up after so many bytes of the first reply; 0: does not */
 	atomic_uint infos, nars;
+	const char *user; /* who we say we are; NULL: nobody */
+	atomic_bool told; /* that was said */
 };
 
 static inline void answer(void *context, struct http_exchange *x)
 {
 	struct site *site = context;
 
+	if (strstr(x->head, "Authorization: Basic bWU6c2VjcmV0"))
+		atomic_store(&site->told, true);
 	if (strcmp(x->path + 1, site->file) == 0) {
 		atomic_fetch_add(&site->infos, 1);
 		http_double_reply(x, site->info_status, "", buf_view(&site->info_text));
@@ -148,8 +152,9 @@ static inline void connect_to(struct site *site, const struct services *far)
 
 	secret_key_public(&site->secret, &public);
 	public_key_print(&public, &key);
-	buf_printf(&address,
-		   "nix+http://127.0.0.1:%u/?trusted-public-keys=", http_double_port(site->server));
+	buf_printf(&address, "nix+http://%s%s127.0.0.1:%u/?trusted-public-keys=",
+		   site->user ? site->user : "", site->user ? "@" : "",
+		   http_double_port(site->server));
 	for (size_t i = 0; i < key.len; i++)
 		buf_printf(&address, "%%%02x", key.ptr[i]);
 	assert_ok(url_parse(buf_string(&address), &url, &site->err), &site->err);

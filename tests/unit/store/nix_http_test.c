@@ -6,6 +6,7 @@
 #include <zstd.h>
 
 #include "base/pool.h"
+#include "store/nix_fetch.h"
 
 /* ---- What is good ---- */
 
@@ -52,10 +53,68 @@ static void test_failures_are_no_misses(void **state)
 	site.info_status = 401;
 	expect_failure(&site, RC_DENIED, "password");
 	site.info_status = 200;
-	site.nar_status = 404;
+	site.nar_status = 500;
 	expect_failure(&site, RC_UNAVAILABLE, "thing.nar");
 	site.nar_status = 200;
 	expect_content(&site);
+	close_site(&site);
+}
+
+/* Who has a narinfo and not its NAR has not the path; that is remembered, too. */
+static void test_a_narinfo_without_its_nar(void **state)
+{
+	static const int statuses[] = { 404, 403, 410 };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(statuses); i++) {
+		struct site site;
+
+		open_site(&site);
+		site.nar_status = statuses[i];
+		expect_failure(&site, RC_NOT_FOUND, "thing.nar");
+		expect_failure(&site, RC_NOT_FOUND, "a moment ago");
+		assert_int_equal(atomic_load(&site.infos), 1);
+		assert_int_equal(atomic_load(&site.nars), 1);
+		close_site(&site);
+	}
+}
+
+/* What is announced was signed, and nothing of it was brought. */
+static void test_announcing_is_not_fetching(void **state)
+{
+	struct site site;
+	const uint8_t *hash = site.narinfo.info.path.hash;
+
+	(void)state;
+	open_site(&site);
+	for (int i = 0; i < 2; i++) {
+		struct path_info info AUTO_PATH_INFO = { 0 };
+
+		assert_ok(path_info_service_announce(site.cache, &op_none, hash, &info, &site.err),
+			  &site.err);
+		assert_int_equal(info.nar_size, site.nar.len);
+		assert_int_equal(info.reference_count, 1);
+		assert_int_equal(info.node.name.len, i == 0 ? 0 : 38);
+		assert_int_equal(atomic_load(&site.nars), i);
+		/* Afterwards it is known with its content. */
+		if (i == 0)
+			expect_content(&site);
+	}
+	close_site(&site);
+
+	open_site(&site);
+	site.narinfo.info.signatures[0].data[3] ^= 1;
+	buf_clear(&site.info_text);
+	narinfo_print(&site.narinfo, &site.info_text);
+	struct path_info info;
+	assert_rc(RC_NOT_PERMITTED,
+		  path_info_service_announce(site.cache, &op_none, hash, &info, &site.err),
+		  &site.err);
+	assert_int_equal(info.nar_size, 0);
+	site.info_status = 404;
+	assert_rc(RC_NOT_FOUND,
+		  path_info_service_announce(site.cache, &op_none, hash, &info, &site.err),
+		  &site.err);
 	close_site(&site);
 }
 
@@ -235,11 +294,13 @@ static void test_paths_that_refer_to_themselves(void **state)
 static void test_urls_that_lead_away(void **state)
 {
 	static const char *const urls[] = {
-		"http://127.0.0.1:1/nar/x",
-		"https://elsewhere/nar/x",
+		"ftp://127.0.0.1/nar/x",
+		"http:///nar/x",
+		"http://user@127.0.0.1/nar/x",
+		"http://127.0.0.1/nar/../x",
 		"file:///etc/passwd",
 		"//elsewhere/nar/x",
-		"/nar/x",
+		"/../x",
 		"../nar/x",
 		"nar/../../x",
 		"nar/%2e%2E/x",
@@ -261,6 +322,75 @@ static void test_urls_that_lead_away(void **state)
 		assert_int_equal(http_double_requests(site.server), 1);
 		close_site(&site);
 	}
+}
+
+/* URLs are as free as nix takes them. */
+static void test_whole_urls(void **state)
+{
+	static const struct {
+		const char *base, *url, *whole; /* NULL: refused */
+	} cases[] = {
+		{ "http://a/s", "nar/x", "http://a/s/nar/x" },
+		{ "http://a/s", "/nar/x", "http://a/nar/x" },
+		{ "http://a:8", "/nar/x?y=/z", "http://a:8/nar/x?y=/z" },
+		{ "http://a/s", "http://a/s/nar/x", "http://a/s/nar/x" },
+		{ "http://a/s", "http://a/t/nar/x", "http://a/t/nar/x" },
+		{ "http://a/s", "https://b:9/nar/x", "https://b:9/nar/x" },
+		{ "https://a/s", "https://b/nar/x", "https://b/nar/x" },
+		{ "https://a/s", "http://a/nar/x", NULL },
+		{ "file:///d", "nar/x", "file:///d/nar/x" },
+		{ "file:///d", "/nar/x", NULL },
+		{ "file:///d", "http://b/nar/x", NULL },
+		{ "file:///d", "file:///etc/passwd", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		AUTO_BUF whole = BUF_INIT;
+		struct err err = ERR_INIT;
+		enum rc rc = nix_url_resolve(cases[i].base, cases[i].url, &whole, &err);
+
+		print_message("%s %s\n", cases[i].base, cases[i].url);
+		assert_rc(cases[i].whole ? RC_OK : RC_INVALID, rc, &err);
+		assert_string_equal(buf_string(&whole), cases[i].whole ? cases[i].whole : "");
+	}
+}
+
+/* The NAR lies on another host, which is not told who we are. */
+struct other {
+	struct site *site;
+	bool told, asked;
+};
+
+static void answer_other(void *context, struct http_exchange *x)
+{
+	struct other *other = context;
+
+	other->asked = true;
+	other->told |= strstr(x->head, "Authorization") != NULL;
+	http_double_reply_range(x, "", buf_view(&other->site->body));
+}
+
+static void test_nars_of_another_host(void **state)
+{
+	struct site site;
+	struct other other = { .site = &site };
+	struct http_double *server = http_double_start(answer_other, &other);
+	AUTO_BUF url = BUF_INIT;
+
+	(void)state;
+	open_site(&site);
+	site.user = "me:secret";
+	connect_to(&site, NULL);
+	buf_printf(&url, "http://127.0.0.1:%u/elsewhere", http_double_port(server));
+	set_url(&site, buf_string(&url));
+	publish(&site);
+	expect_content(&site);
+	assert_true(other.asked && !other.told);
+	/* The cache itself was: bWU6c2VjcmV0 is me:secret. */
+	assert_true(site.told);
+	close_site(&site);
+	http_double_stop(server);
 }
 
 static void test_urls_that_do_not(void **state)
@@ -553,12 +683,16 @@ int main(void)
 		cmocka_unit_test(test_fetch),
 		cmocka_unit_test(test_misses),
 		cmocka_unit_test(test_failures_are_no_misses),
+		cmocka_unit_test(test_a_narinfo_without_its_nar),
+		cmocka_unit_test(test_announcing_is_not_fetching),
 		cmocka_unit_test(test_only_read),
 		cmocka_unit_test(test_signatures),
 		cmocka_unit_test(test_what_the_signature_covers),
 		cmocka_unit_test(test_bad_narinfos),
 		cmocka_unit_test(test_paths_that_refer_to_themselves),
 		cmocka_unit_test(test_urls_that_lead_away),
+		cmocka_unit_test(test_whole_urls),
+		cmocka_unit_test(test_nars_of_another_host),
 		cmocka_unit_test(test_urls_that_do_not),
 		cmocka_unit_test(test_wrong_sizes),
 		cmocka_unit_test(test_another_nar),

@@ -34,7 +34,8 @@ static void open_stores(struct stores *stores, const char *dir)
 		.directories =
 			directory_combined_new(stores->near.directories, stores->far.directories),
 		.path_infos =
-			path_info_cache_new(stores->near.path_infos, stores->far.path_infos, false),
+			path_info_cache_new(stores->near.path_infos, stores->far.path_infos,
+					    &(struct path_info_cache_options){ .required = true }),
 		.kept.blobs = blob_service_ref(stores->near.blobs),
 		.kept.directories = directory_service_ref(stores->near.directories),
 		.kept.path_infos = path_info_service_ref(stores->near.path_infos),
