@@ -306,6 +306,41 @@ static void path_infos_are_not_replaced(void **state)
 	stop(&fixture);
 }
 
+/* One that is kept already is not stored again; another of its path replaces it. */
+static void path_infos_are_replaced(void **state)
+{
+	const char *put = "store.v1.PathInfoService/Put", *get = "store.v1.PathInfoService/Get";
+	struct fixture fixture;
+	struct path_info info AUTO_PATH_INFO = { 0 };
+	struct buf message CLEANUP(buf_release) = BUF_INIT;
+	struct buf request CLEANUP(buf_release) = BUF_INIT;
+	struct buf reply CLEANUP(buf_release) = BUF_INIT;
+	uint64_t before, after;
+
+	(void)state;
+	start(&fixture, "?package=tvix");
+	golden_wire("PathInfoService.Get", 0, &message);
+	assert_ok(path_info_decode(buf_view(&message), &info, &fixture.err), &fixture.err);
+	message_write_get_path_info(info.path.hash, &request);
+	for (int i = 0; i < 3; i++) {
+		info.nar_size += i == 2;
+		buf_clear(&message);
+		path_info_encode(&info, &message);
+		assert_ok(path_info_service_generation(fixture.daemon.served.services.path_infos,
+						       &op_none, &before, &fixture.err),
+			  &fixture.err);
+		assert_ok(unary(&fixture, put, &message, &reply), &fixture.err);
+		assert_view_equal(buf_view(&reply), buf_view(&message));
+		assert_ok(path_info_service_generation(fixture.daemon.served.services.path_infos,
+						       &op_none, &after, &fixture.err),
+			  &fixture.err);
+		assert_int_equal(after != before, i != 1);
+		assert_ok(unary(&fixture, get, &request, &reply), &fixture.err);
+		assert_view_equal(buf_view(&reply), buf_view(&message));
+	}
+	stop(&fixture);
+}
+
 static void unknown_and_malformed(void **state)
 {
 	struct fixture fixture;
@@ -423,6 +458,7 @@ int main(void)
 		cmocka_unit_test(a_cut_upload_leaves_nothing),
 		cmocka_unit_test(incomplete_path_infos),
 		cmocka_unit_test(path_infos_are_not_replaced),
+		cmocka_unit_test(path_infos_are_replaced),
 		cmocka_unit_test(unknown_and_malformed),
 		cmocka_unit_test(a_restarted_server),
 		cmocka_unit_test(a_live_socket_is_not_taken),
