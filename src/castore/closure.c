@@ -125,7 +125,7 @@ static enum rc check_children(const struct closure_upload *upload, const struct 
 	}
 	*height = tallest + 1;
 	if (*height > NODE_DEPTH_MAX) {
-		enum rc rc = err_set(err, RC_INVALID, "the tree is deeper than %d levels",
+		enum rc rc = err_set(err, RC_TOO_LARGE, "the tree is deeper than %d levels",
 				     NODE_DEPTH_MAX);
 
 		return blame(err, rc, dir, NULL);

@@ -17,7 +17,8 @@
 struct closure_upload;
 struct closure_upload *closure_upload_new(void);
 void closure_upload_free(struct closure_upload *upload);
-/* *fresh: false for a repeat. RC_INVALID: names the directory and what is wrong. */
+/* *fresh: false for a repeat. RC_INVALID, RC_TOO_LARGE of what is too deep: names the directory and what is
+ * wrong. */
 enum rc closure_upload_add(struct closure_upload *upload, const struct directory *dir, bool *fresh,
 			   struct err *err) MUST_USE;
 /* RC_INVALID if nothing was added, or directories are left that nothing refers to. */

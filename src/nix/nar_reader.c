@@ -246,8 +246,10 @@ static enum rc take_name(struct nar_reader *reader, struct view name, struct err
 	struct err why = ERR_INIT;
 
 	/* The root has depth 1, an entry is one deeper than the directories that are open. */
-	if (reader->depth == NODE_DEPTH_MAX)
-		return fail(reader, err, "nested deeper than %d levels", NODE_DEPTH_MAX);
+	if (reader->depth == NODE_DEPTH_MAX) {
+		(void)fail(reader, err, "nested deeper than %d levels", NODE_DEPTH_MAX);
+		return reader->failure = RC_TOO_LARGE;
+	}
 	if (node_check_name(name, &why) != RC_OK)
 		return fail(reader, err, "bad name of an entry: %s", why.message);
 	/* An empty name stands before the first entry. */

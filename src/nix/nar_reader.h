@@ -37,7 +37,8 @@ struct nar_reader;
 struct nar_reader *nar_reader_new(void);
 void nar_reader_free(struct nar_reader *reader);
 /* Takes from the front of *input, and moves it. RC_INVALID names the offset in the archive and what
- * was expected there; after a failure every call fails the same way. */
+ * was expected there, RC_TOO_LARGE where it is nested too deep; after a failure every call fails the
+ * same way. */
 enum rc nar_reader_next(struct nar_reader *reader, struct view *input, struct nar_event *out,
 			struct err *err) MUST_USE;
 /* The archive ended here: RC_INVALID unless NAR_END was returned. */

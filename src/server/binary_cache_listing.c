@@ -67,7 +67,7 @@ static enum rc begin_node(struct lister *lister, const struct node *node, struct
 		break;
 	}
 	if (lister->depth == NODE_DEPTH_MAX)
-		return err_set(err, RC_CORRUPT, "a tree of more than %d levels", NODE_DEPTH_MAX);
+		return err_set(err, RC_TOO_LARGE, "a tree of more than %d levels", NODE_DEPTH_MAX);
 	rc = directory_service_get(lister->services->directories, lister->op, &node->digest, &dir,
 				   err);
 	if (rc != RC_OK)

@@ -29,7 +29,8 @@ static void upload_bad(struct closure_upload *upload, const struct directory *di
 	struct err err = ERR_INIT;
 	bool fresh = true;
 
-	assert_rc(RC_INVALID, closure_upload_add(upload, dir, &fresh, &err), &err);
+	assert_rc(strstr(says, "deeper") ? RC_TOO_LARGE : RC_INVALID,
+		  closure_upload_add(upload, dir, &fresh, &err), &err);
 	assert_says(&err, says);
 	assert_false(fresh);
 }

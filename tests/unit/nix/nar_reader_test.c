@@ -314,9 +314,9 @@ static void depth_has_a_limit(void **state)
 	assert_int_equal(NODE_DEPTH_MAX, 1000);
 	assert_int_equal(read_nested(999, &err), RC_OK);
 	assert_int_equal(read_nested(1000, &err), RC_OK);
-	assert_int_equal(read_nested(1001, &err), RC_INVALID);
+	assert_int_equal(read_nested(1001, &err), RC_TOO_LARGE);
 	assert_non_null(strstr(err.message, "deeper than 1000"));
-	assert_int_equal(read_nested(1000000, NULL), RC_INVALID);
+	assert_int_equal(read_nested(1000000, NULL), RC_TOO_LARGE);
 }
 
 /* The order is kept for each directory by itself, also after one inside it was left. */
