@@ -11,6 +11,9 @@ struct import_args {
 	const char *name;
 	bool no_cache;
 	bool references;
+	struct cli_list exclude;
+	bool one_filesystem, skip_special;
+	unsigned retries;
 	unsigned threads;
 };
 
@@ -29,6 +32,25 @@ static const struct cli_option options[] = {
 	  .kind = CLI_FLAG,
 	  .help = "find the store paths that it refers to, as nix does",
 	  .offset = offsetof(struct import_args, references) },
+	{ .name = "exclude",
+	  .letter = 'x',
+	  .kind = CLI_LIST,
+	  .argument = "PATTERN",
+	  .help = "leave out what matches, as in a .gitignore, of the path below PATH",
+	  .offset = offsetof(struct import_args, exclude) },
+	{ .name = "one-file-system",
+	  .kind = CLI_FLAG,
+	  .help = "take what is mounted below PATH for an empty directory",
+	  .offset = offsetof(struct import_args, one_filesystem) },
+	{ .name = "skip-special",
+	  .kind = CLI_FLAG,
+	  .help = "leave out sockets, fifos and devices, with a warning",
+	  .offset = offsetof(struct import_args, skip_special) },
+	{ .name = "retry",
+	  .kind = CLI_UNSIGNED,
+	  .argument = "N",
+	  .help = "where a file changes or vanishes meanwhile, begin again up to N times",
+	  .offset = offsetof(struct import_args, retries) },
 	{ .name = "threads",
 	  .letter = 't',
 	  .kind = CLI_UNSIGNED,
@@ -72,6 +94,7 @@ struct stored {
 struct importing {
 	struct cli *cli;
 	const struct import_args *args;
+	struct tree_exclude *exclude; /* NULL: nothing is left out */
 	struct shared_commit *commit; /* NULL: each path by itself */
 	struct stored *stored;
 	size_t count, room;
@@ -101,6 +124,10 @@ static enum rc import_one(struct importing *importing, const char *path, struct 
 		.name = args->name,
 		.no_cache = args->no_cache,
 		.references = args->references,
+		.exclude = importing->exclude,
+		.one_filesystem = args->one_filesystem,
+		.skip_special = args->skip_special,
+		.retries = args->retries,
 		.threads = args->threads,
 		.progress = progress_draw,
 		.progress_context = &progress,
@@ -194,9 +221,17 @@ static enum rc run(struct cli *cli, const void *options_, int argc, char **argv,
 
 	if (importing.args->name && argc > 1)
 		return err_set(err, RC_INVALID, "import: --name is for one path, not for %d", argc);
+	if (importing.args->exclude.count > 0) {
+		rc = tree_exclude_new(importing.args->exclude.values, importing.args->exclude.count,
+				      &importing.exclude, err);
+		if (rc != RC_OK)
+			return err_context(err, rc, "--exclude");
+	}
 	rc = cli_open_store(cli, err);
-	if (rc != RC_OK)
+	if (rc != RC_OK) {
+		tree_exclude_free(importing.exclude);
 		return rc;
+	}
 	/* A path may refer to one before it, which is looked up then. */
 	if (!importing.args->references)
 		importing.commit = services_shared_commit(&cli->services);
@@ -206,6 +241,7 @@ static enum rc run(struct cli *cli, const void *options_, int argc, char **argv,
 	buf_append_byte(&text, '\n');
 	shared_commit_free(importing.commit);
 	free(importing.stored);
+	tree_exclude_free(importing.exclude);
 	if (cli->json) {
 		rc = cli_write_buf(cli, &text, importing.rc == RC_OK ? err : NULL);
 		importing.rc = importing.rc == RC_OK ? rc : importing.rc;

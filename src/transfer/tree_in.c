@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "nix/store_path.h"
@@ -29,6 +31,8 @@
 
 /* Blobs that the store is asked for at once. */
 enum { ASK_COUNT = 4096 };
+/* Before a tree that changed is read again. */
+#define RETRY_NS (200 * NS_PER_MS)
 
 struct import {
 	const struct services *services;
@@ -78,6 +82,19 @@ static enum rc check_name(const struct import *import, const char *name, struct 
 		return err_context(err, rc, "cannot import %s under that name", buf_string(&shown));
 	return err_context(err, rc, "cannot import %s under its own name (--name gives another)",
 			   buf_string(&shown));
+}
+
+static enum rc open_walk(const struct import *import, bool silent, struct tree_walk **out,
+			 struct err *err)
+{
+	const struct tree_walk_options options = {
+		.exclude = import->options->exclude,
+		.one_filesystem = import->options->one_filesystem,
+		.skip_special = import->options->skip_special,
+		.silent = silent,
+	};
+
+	return tree_walk_new(import->path, &options, out, err);
 }
 
 /* ---- Nothing changed ---- */
@@ -178,7 +195,7 @@ static enum rc try_unchanged(struct import *import, struct tree_build *build, bo
 	struct unchanged unchanged = { .import = import, .build = build };
 	struct tree_walk *walk;
 	struct tree_walk_event event;
-	enum rc rc = tree_walk_new(import->path, &walk, err);
+	enum rc rc = open_walk(import, true, &walk, err);
 
 	*hit = false;
 	if (rc == RC_OK)
@@ -194,6 +211,8 @@ static enum rc try_unchanged(struct import *import, struct tree_build *build, bo
 		unchanged.there = mem_array(ASK_COUNT, sizeof(*unchanged.there));
 		*hit = true;
 		rc = compare(&unchanged, walk, &event, hit, err);
+		/* What is left out is told of by a walk that reads. */
+		*hit = *hit && tree_walk_skipped(walk) == 0;
 	}
 	if (rc == RC_OK && *hit) {
 		rc = import->services->nar_facts
@@ -224,7 +243,7 @@ static enum rc run_pipeline(struct import *import, struct tree_build *build,
 	enum rc rc = blob_service_open_batch(import->services->blobs, op, &batch, err);
 
 	if (rc == RC_OK)
-		rc = tree_walk_new(import->path, &walk, err);
+		rc = open_walk(import, false, &walk, err);
 	if (rc != RC_OK)
 		return rc;
 	tree_pipe_init(&pipe, op, batch, tree_scan(walk), import->options->threads,
@@ -355,6 +374,33 @@ static enum rc import_tree(struct import *import, const char *name, struct path_
 	return rc;
 }
 
+/* A tree in motion is read again, as a whole: it shall be as it was at some time. */
+static enum rc import_retrying(struct import *import, const char *name, struct path_info *out,
+			       struct err *err)
+{
+	unsigned tries = 0;
+	enum rc rc;
+
+	for (;;) {
+		if (import->options->references) {
+			reference_scan_free(import->references);
+			import->references = reference_scan_new();
+		}
+		rc = import_tree(import, name, out, err);
+		if (rc != RC_FAILED_PRECONDITION || tries == import->options->retries)
+			break;
+		tries++;
+		log_info("%s; begun again", err->message);
+		clock_sleep_ns(RETRY_NS);
+		rc = op_check(import->op, err);
+		if (rc != RC_OK)
+			return rc;
+	}
+	return rc == RC_FAILED_PRECONDITION && tries > 0
+		       ? err_context(err, rc, "begun %u times", tries + 1)
+		       : rc;
+}
+
 /* All of a tree shares a commit, or the caller's. */
 static enum rc import_durably(struct import *import, const char *name, struct path_info *out,
 			      struct err *err)
@@ -366,7 +412,7 @@ static enum rc import_durably(struct import *import, const char *name, struct pa
 	if (!op.commit)
 		own = op.commit = services_shared_commit(import->services);
 	import->op = &op;
-	rc = import_tree(import, name, out, err);
+	rc = import_retrying(import, name, out, err);
 	if (rc == RC_OK)
 		rc = shared_commit_wait(own, &op, err);
 	if (rc != RC_OK && out)
@@ -404,8 +450,6 @@ enum rc tree_import(const struct services *services, const struct op *op, const 
 	rc = check_name(&import, name, err);
 	if (rc != RC_OK)
 		return rc;
-	if (import.options->references)
-		import.references = reference_scan_new();
 	rc = import_durably(&import, name, out, err);
 	reference_scan_free(import.references);
 	if (rc == RC_OK && stats)

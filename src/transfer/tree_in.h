@@ -9,6 +9,7 @@
 #include "base/op.h"
 #include "nix/path_info.h"
 #include "service/services.h"
+#include "transfer/tree_exclude.h"
 
 /* Seen so far; the callback is called from one of the import's threads, at most ten times a second.
  */
@@ -24,8 +25,13 @@ struct import_options {
 	const char *name; /* of the store path; NULL: the last component of the path */
 	bool no_cache;    /* neither reads nor writes the stat cache */
 	bool references;  /* finds the store paths that it refers to; reads every file */
-	unsigned threads; /* 0: chosen from the processors */
-	size_t memory;    /* bytes of content in flight at most; 0: 64 MiB */
+	const struct tree_exclude *exclude; /* what is left out; borrowed, may be NULL */
+	bool one_filesystem; /* what is mounted below the path is an empty directory */
+	bool skip_special;   /* sockets, fifos and devices are left out, with a warning */
+	unsigned
+		retries; /* so often all is begun again where a file changed or vanished meanwhile */
+	unsigned threads;             /* 0: chosen from the processors */
+	size_t memory;                /* bytes of content in flight at most; 0: 64 MiB */
 	import_progress_fn *progress; /* may be NULL */
 	void *progress_context;
 };

@@ -19,6 +19,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "base/text.h"
 #include "castore/directory.h"
@@ -69,6 +70,8 @@ struct frame {
 };
 
 struct tree_walk {
+	struct tree_walk_options options;
+	uint64_t skipped;
 	struct dir_counter *counter;
 	struct tree_dir *base; /* above the root: stands for the current directory */
 	char *path;            /* of the root */
@@ -287,7 +290,8 @@ enum rc tree_file_check(struct tree_dir *dir, const char *name, int fd,
 
 /* ---- The walk ---- */
 
-enum rc tree_walk_new(const char *path, struct tree_walk **out, struct err *err)
+enum rc tree_walk_new(const char *path, const struct tree_walk_options *options,
+		      struct tree_walk **out, struct err *err)
 {
 	struct tree_walk *walk;
 	size_t len = strlen(path);
@@ -296,6 +300,8 @@ enum rc tree_walk_new(const char *path, struct tree_walk **out, struct err *err)
 	if (len == 0)
 		return err_set(err, RC_INVALID, "the path to import is empty");
 	walk = mem_zalloc(sizeof(*walk));
+	if (options)
+		walk->options = *options;
 	walk->counter = mem_zalloc(sizeof(*walk->counter));
 	atomic_init(&walk->counter->refs, 1);
 	walk->base = dir_new(NULL, walk->counter, AT_FDCWD, "");
@@ -334,6 +340,11 @@ void tree_walk_free(struct tree_walk *walk)
 	counter_unref(walk->counter);
 	free(walk->path);
 	free(walk);
+}
+
+uint64_t tree_walk_skipped(const struct tree_walk *walk)
+{
+	return walk->skipped;
 }
 
 unsigned tree_walk_open_dirs(const struct tree_walk *walk)
@@ -455,6 +466,12 @@ static enum rc dir_open(struct tree_walk *walk, struct tree_dir *parent, int at_
 	return RC_OK;
 }
 
+/* Is it of another filesystem, where one was asked for? */
+static bool is_elsewhere(const struct tree_walk *walk, uint64_t device)
+{
+	return walk->options.one_filesystem && walk->frames[0].dir->device != device;
+}
+
 static enum rc enter(struct tree_walk *walk, struct tree_dir *parent, const char *name,
 		     struct err *err)
 {
@@ -480,6 +497,11 @@ static enum rc enter(struct tree_walk *walk, struct tree_dir *parent, const char
 
 		dir_drop_use(far->dir);
 		far->given_up = true;
+	}
+	if (is_elsewhere(walk, frame->dir->device)) {
+		buf_clear(&frame->names);
+		frame->count = frame->next = 0;
+		return RC_OK;
 	}
 	return frame_list(walk, frame, err);
 }
@@ -570,9 +592,27 @@ static void stat_mount(const struct tree_walk *walk, const struct tree_dir *dir,
 		out->mount = mount_of(st);
 }
 
-/* The event for `name` in dir, whatever it is. */
+static enum rc meet_special(struct tree_walk *walk, const struct tree_dir *dir, const char *name,
+			    mode_t mode, bool *left_out, struct err *err)
+{
+	struct buf path CLEANUP(buf_release) = BUF_INIT;
+	const char *shown = path_of(dir, name, &path);
+
+	if (!walk->options.skip_special || dir == walk->base)
+		return err_set(err, RC_UNSUPPORTED,
+			       "%s is a %s: only files, directories and symlinks can be imported%s",
+			       shown, special_name(mode),
+			       dir == walk->base ? "" : " (--skip-special leaves others out)");
+	if (!walk->options.silent)
+		log_warning("%s is a %s: left out", shown, special_name(mode));
+	walk->skipped++;
+	*left_out = true;
+	return RC_OK;
+}
+
+/* The event for `name` in dir, whatever it is; none where it is left out. */
 static enum rc visit(struct tree_walk *walk, struct tree_dir *dir, const char *name, uint8_t type,
-		     struct tree_walk_event *out, struct err *err)
+		     struct tree_walk_event *out, bool *left_out, struct err *err)
 {
 	struct buf path CLEANUP(buf_release) = BUF_INIT;
 	struct statx st;
@@ -609,10 +649,11 @@ static enum rc visit(struct tree_walk *walk, struct tree_dir *dir, const char *n
 		return RC_OK;
 	}
 	if (!S_ISREG(st.stx_mode))
-		return err_set(err, RC_UNSUPPORTED,
-			       "%s is a %s: only files, directories and "
-			       "symlinks can be imported",
-			       path_of(dir, name, &path), special_name(st.stx_mode));
+		return meet_special(walk, dir, name, st.stx_mode, left_out, err);
+	if (dir != walk->base && is_elsewhere(walk, device_of(&st))) {
+		*left_out = true;
+		return RC_OK;
+	}
 	out->kind = TREE_WALK_FILE;
 	out->executable = (st.stx_mode & S_IXUSR) != 0;
 	out->quiet = walk->uid == 0 || walk->uid == st.stx_uid;
@@ -621,24 +662,49 @@ static enum rc visit(struct tree_walk *walk, struct tree_dir *dir, const char *n
 	return RC_OK;
 }
 
+/* Says a pattern to leave it out? */
+static bool is_excluded(const struct tree_walk *walk, const struct tree_dir *dir, const char *name,
+			uint8_t type)
+{
+	const char *names[NODE_DEPTH_MAX + 1];
+	size_t count = 0;
+	struct statx st;
+
+	if (!walk->options.exclude)
+		return false;
+	for (size_t i = 1; i < walk->depth; i++)
+		names[count++] = walk->frames[i].dir->name;
+	names[count++] = name;
+	if (type == DT_UNKNOWN && stat_at(dir->fd, name, &st) == 0 && S_ISDIR(st.stx_mode))
+		type = DT_DIR;
+	return tree_exclude_matches(walk->options.exclude, names, count, type == DT_DIR);
+}
+
 enum rc tree_walk_next(struct tree_walk *walk, struct tree_walk_event *out, struct err *err)
 {
-	struct frame *frame;
-	const struct entry *entry;
-	const char *name;
+	bool left_out = false;
+	enum rc rc = RC_OK;
 
 	*out = (struct tree_walk_event){ .kind = TREE_WALK_END };
 	if (!walk->started) {
 		walk->started = true;
-		return visit(walk, walk->base, walk->path, DT_UNKNOWN, out, err);
+		return visit(walk, walk->base, walk->path, DT_UNKNOWN, out, &left_out, err);
 	}
 	if (walk->depth == 0)
 		return RC_OK;
-	frame = &walk->frames[walk->depth - 1];
-	if (frame->next == frame->count)
-		return leave(walk, out, err);
-	entry = &frame->entries[frame->next++];
-	name = (const char *)frame->names.ptr + entry->at;
-	out->name = view_of(name, entry->len);
-	return visit(walk, frame->dir, name, entry->type, out, err);
+	do {
+		struct frame *frame = &walk->frames[walk->depth - 1];
+		const struct entry *entry;
+		const char *name;
+
+		if (frame->next == frame->count)
+			return leave(walk, out, err);
+		entry = &frame->entries[frame->next++];
+		name = (const char *)frame->names.ptr + entry->at;
+		out->name = view_of(name, entry->len);
+		left_out = is_excluded(walk, frame->dir, name, entry->type);
+		if (!left_out)
+			rc = visit(walk, frame->dir, name, entry->type, out, &left_out, err);
+	} while (rc == RC_OK && left_out);
+	return rc;
 }

@@ -4,7 +4,7 @@
  * Nothing is followed: every name is opened relative to the descriptor of its directory, with
  * O_NOFOLLOW. At most TREE_WALK_DESCRIPTORS descriptors are held by the walk itself, however deep
  * the tree; a parent that was given up is opened again through "..", and must be the directory it
- * was. Mount points are directories like others.
+ * was. Mount points are directories like others, unless told otherwise.
  */
 #ifndef CASTOR_TRANSFER_TREE_WALK_H
 #define CASTOR_TRANSFER_TREE_WALK_H
@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "transfer/tree_exclude.h"
 
 enum { TREE_WALK_DESCRIPTORS = 32 };
 
@@ -57,8 +58,18 @@ struct tree_walk_event {
 	const char *open_name;
 };
 
-/* RC_NOT_FOUND: nothing is at `path`. */
-enum rc tree_walk_new(const char *path, struct tree_walk **out, struct err *err) MUST_USE;
+struct tree_walk_options {
+	const struct tree_exclude *exclude; /* borrowed; NULL: nothing is left out */
+	bool one_filesystem; /* what is mounted below (of another device) is an empty directory */
+	bool skip_special;   /* sockets, fifos and devices are left out, with a warning */
+	bool silent;         /* without it */
+};
+
+/* RC_NOT_FOUND: nothing is at `path`. Copies options; NULL: none of them. */
+enum rc tree_walk_new(const char *path, const struct tree_walk_options *options,
+		      struct tree_walk **out, struct err *err) MUST_USE;
+/* So many special files were left out so far. */
+uint64_t tree_walk_skipped(const struct tree_walk *walk);
 void tree_walk_free(struct tree_walk *walk); /* NULL is fine; leaves referenced tree_dirs whole */
 /* Errors name the file: RC_DENIED, RC_UNSUPPORTED (neither file, directory nor symlink),
  * RC_FAILED_PRECONDITION (vanished or replaced meanwhile), RC_TOO_LARGE (too deep; a directory or

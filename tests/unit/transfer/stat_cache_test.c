@@ -317,7 +317,7 @@ static void need_a_vouched(const char *dir)
 	struct tree_walk_event event;
 	struct err err = ERR_INIT;
 
-	assert_ok(tree_walk_new(dir, &walk, &err), &err);
+	assert_ok(tree_walk_new(dir, NULL, &walk, &err), &err);
 	assert_ok(tree_walk_next(walk, &event, &err), &err);
 	tree_walk_free(walk);
 	if (event.stat.mount == 0) {

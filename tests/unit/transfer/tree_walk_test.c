@@ -25,7 +25,7 @@ static enum rc walk_all(const char *path, struct err *err)
 {
 	struct tree_walk *walk;
 	struct tree_walk_event event;
-	enum rc rc = tree_walk_new(path, &walk, err);
+	enum rc rc = tree_walk_new(path, NULL, &walk, err);
 
 	do {
 		if (rc == RC_OK)
@@ -45,7 +45,7 @@ static void order_is_bytewise(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		tree_test_write(dir, names[i], names[i], strlen(names[i]));
-	assert_ok(tree_walk_new(dir, &w.walk, &w.err), &w.err);
+	assert_ok(tree_walk_new(dir, NULL, &w.walk, &w.err), &w.err);
 	assert_ok(next(&w), &w.err);
 	assert_int_equal(w.event.kind, TREE_WALK_DIRECTORY);
 	assert_int_equal(w.event.name.len, 0);
@@ -103,7 +103,7 @@ static void deep_trees_hold_few_descriptors(void **state)
 
 	(void)state;
 	make_chain(dir, NODE_DEPTH_MAX - 1);
-	assert_ok(tree_walk_new(dir, &w.walk, &w.err), &w.err);
+	assert_ok(tree_walk_new(dir, NULL, &w.walk, &w.err), &w.err);
 	do {
 		assert_ok(next(&w), &w.err);
 		files += w.event.kind == TREE_WALK_FILE;
@@ -157,7 +157,7 @@ static void a_moved_parent_is_noticed(void **state)
 
 	(void)state;
 	make_chain(dir, TREE_WALK_DESCRIPTORS + 10);
-	assert_ok(tree_walk_new(dir, &w.walk, &w.err), &w.err);
+	assert_ok(tree_walk_new(dir, NULL, &w.walk, &w.err), &w.err);
 	for (unsigned i = 0; i < TREE_WALK_DESCRIPTORS + 11; i++) {
 		assert_ok(next(&w), &w.err);
 		assert_int_equal(w.event.kind, TREE_WALK_DIRECTORY);
@@ -254,7 +254,7 @@ static int open_one(struct walked *w, const char *path)
 {
 	int fd = -1;
 
-	assert_ok(tree_walk_new(path, &w->walk, &w->err), &w->err);
+	assert_ok(tree_walk_new(path, NULL, &w->walk, &w->err), &w->err);
 	assert_ok(next(w), &w->err);
 	assert_int_equal(w->event.kind, TREE_WALK_FILE);
 	assert_ok(tree_file_open(w->event.dir, w->event.open_name, w->event.quiet, &fd, &w->err),
@@ -288,7 +288,7 @@ static void changes_are_noticed(void **state)
 	/* The same content and size, but another file. */
 	tree_test_write(dir, "file", "12345", 5);
 	tree_test_write(dir, "other", "12345", 5);
-	assert_ok(tree_walk_new(path, &w.walk, &w.err), &w.err);
+	assert_ok(tree_walk_new(path, NULL, &w.walk, &w.err), &w.err);
 	assert_ok(next(&w), &w.err);
 	assert_int_equal(rename(other, path), 0);
 	assert_ok(tree_file_open(w.event.dir, w.event.open_name, true, &fd, &w.err), &w.err);
