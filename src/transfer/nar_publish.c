@@ -253,6 +253,7 @@ static enum rc publish_again(const struct services *services, const struct op *o
 			     const struct nar_publish_policy *policy, struct path_info *existing,
 			     struct path_info *info, struct err *err)
 {
+	struct services kept = services_kept(services);
 	bool changed;
 	enum rc rc = path_info_merge(existing, info, &changed, err);
 
@@ -261,7 +262,7 @@ static enum rc publish_again(const struct services *services, const struct op *o
 	node_copy(&info->node, &existing->node);
 	if (rc == RC_OK)
 		rc = nar_sign(info, policy, err);
-	return rc == RC_OK ? path_info_service_add(services->path_infos, op, info, NULL, err) : rc;
+	return rc == RC_OK ? path_info_service_add(kept.path_infos, op, info, NULL, err) : rc;
 }
 
 enum rc nar_publish(const struct services *services, const struct op *op,
