@@ -71,7 +71,8 @@ static enum rc put_message(struct rpc_call *call, struct view message, struct er
 	if (rc != RC_OK || same)
 		return rc;
 	return (context->no_replace ? path_info_service_add : path_info_service_put)(
-		services_kept(&context->services).path_infos, rpc_call_op(call), &info, &state->info, err);
+		services_kept(&context->services).path_infos, rpc_call_op(call), &info,
+		&state->info, err);
 }
 
 static enum rc info_more(struct rpc_call *call, struct buf *out, enum rpc_next *next,
