@@ -154,6 +154,7 @@ static void other_addresses_are_kept(void **state)
 		AUTO_PATH_INFO struct path_info info = { 0 };
 		AUTO_PATH_INFO struct path_info again = { 0 };
 		AUTO_PATH_INFO struct path_info copy = { 0 };
+		struct path_info bad;
 		AUTO_BUF wire = BUF_INIT, text = BUF_INIT;
 
 		full(&info);
@@ -176,14 +177,14 @@ static void other_addresses_are_kept(void **state)
 		assert_rc(RC_INVALID, path_info_check(&info, &err), &err);
 		buf_clear(&wire);
 		path_info_encode(&info, &wire);
-		assert_rc(RC_INVALID, path_info_decode(buf_view(&wire), &again, &err), &err);
+		assert_rc(RC_INVALID, path_info_decode(buf_view(&wire), &bad, &err), &err);
 		info.has_ca = false;
 		free(info.other_ca);
 		info.other_ca = mem_strdup(known);
 		assert_rc(RC_INVALID, path_info_check(&info, &err), &err);
 		buf_clear(&wire);
 		path_info_encode(&info, &wire);
-		assert_rc(RC_INVALID, path_info_decode(buf_view(&wire), &again, &err), &err);
+		assert_rc(RC_INVALID, path_info_decode(buf_view(&wire), &bad, &err), &err);
 	}
 	memset(longest, 'a', OTHER_CA_MAX + 1);
 	memcpy(longest, "fixed:", 6);
