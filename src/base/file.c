@@ -68,27 +68,38 @@ enum rc file_pwritev_all(int fd, struct iovec *iov, int count, uint64_t offset, 
 	return RC_OK;
 }
 
-enum rc file_pread_full(int fd, void *out, size_t len, uint64_t offset, size_t *got,
-			const char *what, struct err *err)
+enum rc file_preadv_full(int fd, struct iovec *iov, int n, uint64_t offset, size_t *got,
+			 const char *what, struct err *err)
 {
 	*got = 0;
-	while (*got < len) {
-		ssize_t n = pread(fd, (uint8_t *)out + *got, len - *got, (off_t)(offset + *got));
+	while (n > 0) {
+		ssize_t done = preadv(fd, iov, n, (off_t)(offset + *got));
 
-		if (n < 0 && errno == EINTR)
+		if (done < 0 && errno == EINTR)
 			continue;
-		if (n < 0) {
+		if (done < 0) {
 			enum rc rc = err_errno(err, errno, "%s: cannot read at %ju", what,
 					       (uintmax_t)(offset + *got));
 
 			*got = 0;
 			return rc;
 		}
-		if (n == 0)
+		if (done == 0)
 			break;
-		*got += (size_t)n;
+		*got += (size_t)done;
+		for (; n > 0 && (size_t)done >= iov->iov_len; iov++, n--)
+			done -= (ssize_t)iov->iov_len;
+		if (n > 0)
+			*iov = (struct iovec){ (uint8_t *)iov->iov_base + done,
+					       iov->iov_len - (size_t)done };
 	}
 	return RC_OK;
+}
+
+enum rc file_pread_full(int fd, void *out, size_t len, uint64_t offset, size_t *got,
+			const char *what, struct err *err)
+{
+	return file_preadv_full(fd, &(struct iovec){ out, len }, 1, offset, got, what, err);
 }
 
 enum rc file_read_full(int fd, void *out, size_t len, size_t *got, const char *what,

@@ -22,6 +22,9 @@ enum rc file_pwritev_all(int fd, struct iovec *iov, int count, uint64_t offset, 
 /* Reads up to len bytes; *got is smaller only at the end of the file. */
 enum rc file_pread_full(int fd, void *out, size_t len, uint64_t offset, size_t *got,
 			const char *what, struct err *err) MUST_USE;
+/* The same into many pieces, at most IOV_MAX; changes iov. */
+enum rc file_preadv_full(int fd, struct iovec *iov, int n, uint64_t offset, size_t *got,
+			 const char *what, struct err *err) MUST_USE;
 enum rc file_read_full(int fd, void *out, size_t len, size_t *got, const char *what,
 		       struct err *err) MUST_USE;
 /* The whole file, RC_TOO_LARGE past max. Appends. */

@@ -280,6 +280,12 @@ void local_raw_clear(struct local_store *store);
 enum rc local_find_place(struct local_store *store, enum local_table table,
 			 const struct digest *digest, struct local_place_value *out,
 			 struct err *err) MUST_USE;
+/* Calls `use` with a copy of what the index has under that key. Where it says RC_NOT_FOUND, the pack
+ * was rewritten since: once more, with what the index has now, and what is missing then is
+ * RC_CORRUPT. RC_NOT_FOUND without a sentence: the index has no such key. */
+typedef enum rc local_use_value(void *context, struct view value, struct err *err);
+enum rc local_with_value(struct local_store *store, enum local_table table, struct view key,
+			 local_use_value *use, void *context, struct err *err) MUST_USE;
 void local_touch(struct local_store *store, enum local_table table, struct view key, uint16_t day);
 /* For the sync thread: when the first touch came (0: none); takes them all; writes them. */
 int64_t local_touched_since(struct local_store *store);

@@ -212,6 +212,32 @@ enum rc local_find_place(struct local_store *store, enum local_table table,
 	return rc;
 }
 
+enum rc local_with_value(struct local_store *store, enum local_table table, struct view key,
+			 local_use_value *use, void *context, struct err *err)
+{
+	struct buf copy CLEANUP(buf_release) = BUF_INIT;
+
+	for (int again = 0; again < 2; again++) {
+		struct local_read *read;
+		struct view value;
+		enum rc rc = local_index_read(store->index, &read, err);
+
+		if (rc != RC_OK)
+			return rc;
+		buf_clear(&copy);
+		rc = local_read_get(read, table, key, &value, err);
+		if (rc == RC_OK)
+			buf_append_view(&copy, value);
+		local_read_end(read);
+		if (rc != RC_OK)
+			return rc;
+		rc = use(context, buf_view(&copy), err);
+		if (rc != RC_NOT_FOUND)
+			return rc;
+	}
+	return RC_CORRUPT;
+}
+
 /* ---- Days ---- */
 
 void local_touch(struct local_store *store, enum local_table table, struct view key, uint16_t day)

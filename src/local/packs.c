@@ -1,7 +1,7 @@
 /*
  * Reading packs and raw files. See the header.
  *
- * Locks: `scratch_lock` is taken alone; the caches have locks of their own, taken alone as well.
+ * Locks: `open_lock`, then that of a cache. `scratch_lock` is taken alone.
  */
 #include "local/packs.h"
 
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -21,14 +22,16 @@
 #include "base/lru.h"
 #include "base/mem.h"
 #include "base/refcount.h"
+#include "local/pack_file.h"
 
 enum {
+	OPEN_PACKS_MIN = 16,
 	OPEN_PACKS_MAX = 256,
 	WINDOW = 256 << 10,
 	WINDOWS_BUDGET = 4 << 20,
 	SCRATCH_MAX = 16,       /* buffers kept for the next reader */
 	SCRATCH_KEEP = 2 << 20, /* none larger than this */
-	NEIGHBOURS_MAX = 128,   /* frames read by one call */
+	NEIGHBOURS_MAX = 128,   /* records read by one call */
 	RUN_MAX = 1 << 20,      /* of neighbouring records read at once */
 	GAP_MAX = 32 << 10,     /* bytes between two of them that are read for nothing */
 };
@@ -43,8 +46,9 @@ struct local_packs {
 	int packs_fd;
 	int raw_fd;
 	struct local_codec *codec;
-	struct lru *files;   /* u32 id → struct pack_file */
-	struct lru *windows; /* {u32 id, u32 number} → struct window */
+	struct lru *files;         /* u32 id → struct pack_file */
+	struct lru *windows;       /* {u32 id, u32 number} → struct window */
+	pthread_mutex_t open_lock; /* held while a pack is opened: one descriptor a pack */
 
 	pthread_mutex_t scratch_lock;
 	struct buf scratch[SCRATCH_MAX];
@@ -94,6 +98,16 @@ void local_raw_name(const struct digest *blob, char out[LOCAL_RAW_NAME_MAX])
 	snprintf(out, LOCAL_RAW_NAME_MAX, "%.2s/%s", hex, hex);
 }
 
+/* A quarter of the descriptors that the process may have, in bounds. */
+static size_t open_packs_budget(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur / 4 >= OPEN_PACKS_MAX)
+		return OPEN_PACKS_MAX;
+	return limit.rlim_cur / 4 > OPEN_PACKS_MIN ? (size_t)limit.rlim_cur / 4 : OPEN_PACKS_MIN;
+}
+
 struct local_packs *local_packs_new(int packs_fd, int raw_fd, struct local_codec *codec)
 {
 	struct local_packs *packs = mem_zalloc(sizeof(*packs));
@@ -101,8 +115,9 @@ struct local_packs *local_packs_new(int packs_fd, int raw_fd, struct local_codec
 	packs->packs_fd = packs_fd;
 	packs->raw_fd = raw_fd;
 	packs->codec = codec;
-	packs->files = lru_new(sizeof(uint32_t), OPEN_PACKS_MAX, &file_lru);
+	packs->files = lru_new(sizeof(uint32_t), open_packs_budget(), &file_lru);
 	packs->windows = lru_new(2 * sizeof(uint32_t), WINDOWS_BUDGET, &window_lru);
+	pthread_mutex_init(&packs->open_lock, NULL);
 	pthread_mutex_init(&packs->scratch_lock, NULL);
 	return packs;
 }
@@ -115,6 +130,7 @@ void local_packs_free(struct local_packs *packs)
 	lru_free(packs->windows);
 	for (size_t i = 0; i < packs->scratch_count; i++)
 		buf_release(&packs->scratch[i]);
+	pthread_mutex_destroy(&packs->open_lock);
 	pthread_mutex_destroy(&packs->scratch_lock);
 	free(packs);
 }
@@ -150,21 +166,40 @@ static void scratch_give(struct local_packs *packs, struct buf *buf)
 
 /* ---- Files ---- */
 
-enum rc local_packs_file(struct local_packs *packs, uint32_t id, struct pack_file **out,
+static enum rc open_pack(struct local_packs *packs, uint32_t id, struct pack_file **out,
 			 struct err *err)
 {
 	char name[LOCAL_PACK_NAME_MAX];
 
-	*out = lru_get(packs->files, &id);
-	if (*out)
-		return RC_OK;
 	local_pack_name(id, name);
 	int fd = openat(packs->packs_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+		lru_clear(packs->files);
+		fd = openat(packs->packs_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	}
 	if (fd < 0)
 		return err_errno(err, errno, "pack %s", name);
 	*out = pack_file_new(id, fd);
 	lru_put(packs->files, &id, *out, 1);
 	return RC_OK;
+}
+
+/* A new reference on a pack: it can be read as long as it is held, even after it was removed. Held
+ * for one read, no longer: so no more packs are open than the cache keeps, and one a reader. */
+static enum rc get_pack(struct local_packs *packs, uint32_t id, struct pack_file **out,
+			struct err *err)
+{
+	enum rc rc = RC_OK;
+
+	*out = lru_get(packs->files, &id);
+	if (*out)
+		return RC_OK;
+	pthread_mutex_lock(&packs->open_lock);
+	*out = lru_get(packs->files, &id);
+	if (!*out)
+		rc = open_pack(packs, id, out, err);
+	pthread_mutex_unlock(&packs->open_lock);
+	return rc;
 }
 
 /* "chunk <digest> at <offset> of pack <name>", for errors. */
@@ -190,41 +225,128 @@ static enum rc raw_context(struct err *err, enum rc rc, const struct digest *dig
 			   (uintmax_t)value->place.offset, file);
 }
 
-static enum rc pread_exact(int fd, void *out, size_t len, uint64_t offset, struct err *err)
-{
-	size_t got;
-	enum rc rc = file_pread_full(fd, out, len, offset, &got, "reading", err);
+/* ---- Records ---- */
 
-	if (rc == RC_OK && got < len)
-		return err_set(err, RC_CORRUPT, "the file ends before it");
-	return rc;
-}
+/* A record to read: what the index says of it, and where its frame goes. */
+struct record {
+	enum local_record_kind kind;
+	const struct local_place *place;
+	const struct digest *digest;
+	uint8_t *frame; /* place->stored bytes */
+};
 
-static enum rc check_header(const uint8_t *bytes, enum local_record_kind kind,
-			    const struct local_place *place, const struct digest *digest,
+static const char *const kind_names[] = {
+	[LOCAL_RECORD_CHUNK] = "chunk",
+	[LOCAL_RECORD_CHUNK_LIST] = "chunk list of blob",
+	[LOCAL_RECORD_DIRECTORY] = "directory",
+	[LOCAL_RECORD_PATH_INFO] = "path info",
+	[LOCAL_RECORD_NAR_FACTS] = "NAR facts of",
+};
+
+/* Is that the record which the index says is there? */
+static enum rc check_header(const uint8_t *head, const struct record *record,
 			    struct local_record_header *header, struct err *err)
 {
+	const struct local_place *place = record->place;
 	enum rc rc =
-		local_record_header_decode(view_of(bytes, LOCAL_RECORD_HEADER_SIZE), header, err);
+		local_record_header_decode(view_of(head, LOCAL_RECORD_HEADER_SIZE), header, err);
 
 	if (rc != RC_OK)
 		return rc;
-	if (header->kind != kind || header->raw != place->raw || header->stored != place->stored ||
-	    !digest_equal(&header->digest, digest))
+	if (header->kind != record->kind || header->raw != place->raw ||
+	    header->stored != place->stored || !digest_equal(&header->digest, record->digest))
 		return err_set(err, RC_CORRUPT,
 			       "another record lies there; if the pack is whole, `castor index "
 			       "rebuild` helps");
 	return RC_OK;
 }
 
+static enum rc check_sum(const uint8_t *head, const struct record *record,
+			 const struct local_record_header *header, struct err *err)
+{
+	uint32_t crc = crc32c(0, record->frame, record->place->stored);
+
+	if (local_record_crc(crc, head) != header->crc)
+		return err_set(err, RC_CORRUPT, "its checksum is wrong");
+	return RC_OK;
+}
+
+/* Chunks are known by their digests, which whoever uses them checks: they need no checksum. */
+static enum rc check_record(const uint8_t *head, const struct record *record, struct err *err)
+{
+	struct local_record_header header;
+	enum rc rc = check_header(head, record, &header, err);
+
+	if (rc == RC_OK && record->kind != LOCAL_RECORD_CHUNK)
+		rc = check_sum(head, record, &header, err);
+	return rc;
+}
+
+static enum rc pread_all(int fd, struct iovec *iov, int n, uint64_t offset, uint64_t len,
+			 struct err *err)
+{
+	size_t got;
+	enum rc rc = file_preadv_full(fd, iov, n, offset, &got, "reading", err);
+
+	if (rc == RC_OK && got < len)
+		return err_set(err, RC_CORRUPT, "the file ends before it");
+	return rc;
+}
+
+/* May `next` be read by the call that reads from `first` to `before`? Places come from a disk: those
+ * that overlap are read one by one. */
+static bool joins(const struct local_place *first, const struct local_place *before,
+		  const struct local_place *next)
+{
+	return next->pack == first->pack && next->offset >= record_end(before) &&
+	       next->offset - record_end(before) <= GAP_MAX &&
+	       record_end(next) - first->offset <= RUN_MAX;
+}
+
+/* Reads records that join, by one call, and checks that they are what they should be. Each frame has
+ * room of its own: whatever their places say, nothing is written or looked at outside. */
+static enum rc read_records(struct pack_file *file, const struct record *records, size_t count,
+			    struct err *err)
+{
+	uint8_t heads[NEIGHBOURS_MAX][LOCAL_RECORD_HEADER_SIZE], gap[GAP_MAX];
+	struct iovec iov[3 * NEIGHBOURS_MAX];
+	uint64_t start = records[0].place->offset, end = start;
+	size_t i = 0;
+	int n = 0;
+
+	assert(count <= NEIGHBOURS_MAX);
+	for (size_t k = 0; k < count; k++) {
+		const struct local_place *place = records[k].place;
+
+		assert(place->offset >= end && place->offset - end <= sizeof(gap));
+		if (place->offset > end)
+			iov[n++] = (struct iovec){ gap, place->offset - end };
+		iov[n++] = (struct iovec){ heads[k], LOCAL_RECORD_HEADER_SIZE };
+		iov[n++] = (struct iovec){ records[k].frame, place->stored };
+		end = record_end(place);
+	}
+	pack_file_read_ahead(file, start, end - start);
+	enum rc rc = pread_all(file->fd, iov, n, start, end - start, err);
+	while (rc == RC_OK && i < count) {
+		rc = check_record(heads[i], &records[i], err);
+		i += rc == RC_OK;
+	}
+	if (rc == RC_OK)
+		return rc;
+	return place_context(err, rc, kind_names[records[i].kind], records[i].digest,
+			     records[i].place);
+}
+
 /* ---- Chunks ---- */
 
 /* Reads a record of raw blocks with its data straight into out: header, frame header and block
  * headers go elsewhere, and are checked. */
-static enum rc read_raw_blocks(int fd, const struct local_place *place, uint8_t *head, uint8_t *out,
+static enum rc read_raw_blocks(struct pack_file *file, const struct record *record, uint8_t *out,
 			       struct err *err)
 {
 	enum { BLOCKS = 256 };
+	const struct local_place *place = record->place;
+	uint8_t head[LOCAL_RECORD_HEADER_SIZE];
 	uint8_t want[LOCAL_FRAME_HEADER_MAX], got[LOCAL_FRAME_HEADER_MAX];
 	uint8_t blocks[BLOCKS][LOCAL_BLOCK_HEADER];
 	struct iovec iov[2 + 2 * BLOCKS];
@@ -249,14 +371,9 @@ static enum rc read_raw_blocks(int fd, const struct local_place *place, uint8_t 
 			total += LOCAL_BLOCK_HEADER + len;
 			at += len;
 		} while (at < place->raw && blocks_here < BLOCKS);
-		ssize_t done;
-		do
-			done = preadv(fd, iov, n, (off_t)offset);
-		while (done < 0 && errno == EINTR);
-		if (done < 0)
-			return err_errno(err, errno, "reading");
-		if ((size_t)done != total)
-			return err_set(err, RC_CORRUPT, "the file ends before it");
+		enum rc rc = pread_all(file->fd, iov, n, offset, total, err);
+		if (rc != RC_OK)
+			return rc;
 		offset += total;
 		for (int i = 0; i < blocks_here; i++) {
 			uint8_t block[LOCAL_BLOCK_HEADER];
@@ -269,26 +386,25 @@ static enum rc read_raw_blocks(int fd, const struct local_place *place, uint8_t 
 	} while (at < place->raw);
 	if (memcmp(got, want, frame_header) != 0)
 		return err_set(err, RC_CORRUPT, "its frame header is damaged");
-	return RC_OK;
+	return check_record(head, record, err);
 }
 
-static enum rc read_compressed(struct local_packs *packs, int fd, const struct local_place *place,
-			       const struct digest *digest, void *out, struct err *err)
+static enum rc read_compressed(struct local_packs *packs, struct pack_file *file,
+			       struct record *record, void *out, struct err *err)
 {
-	struct local_record_header header;
+	const struct local_place *place = record->place;
 	struct buf scratch;
-	size_t len = (size_t)LOCAL_RECORD_HEADER_SIZE + place->stored;
 
-	if (!scratch_take(packs, len, &scratch))
-		return err_set(err, RC_NO_MEMORY, "no memory to read %zu bytes", len);
-	enum rc rc = pread_exact(fd, scratch.ptr, len, place->offset, err);
-	if (rc == RC_OK)
-		rc = check_header(scratch.ptr, LOCAL_RECORD_CHUNK, place, digest, &header, err);
-	if (rc == RC_OK)
-		rc = local_frame_decode(
-			packs->codec,
-			view_of(scratch.ptr + LOCAL_RECORD_HEADER_SIZE, place->stored), place->raw,
-			out, err);
+	if (!scratch_take(packs, place->stored, &scratch))
+		return err_set(err, RC_NO_MEMORY, "no memory to read %u bytes", place->stored);
+	record->frame = scratch.ptr;
+	enum rc rc = read_records(file, record, 1, err);
+	if (rc == RC_OK) {
+		rc = local_frame_decode(packs->codec, view_of(record->frame, place->stored),
+					place->raw, out, err);
+		if (rc != RC_OK)
+			place_context(err, rc, kind_names[record->kind], record->digest, place);
+	}
 	scratch_give(packs, &scratch);
 	return rc;
 }
@@ -300,7 +416,8 @@ static enum rc read_stretch(struct local_packs *packs, const struct local_place_
 	enum rc rc = local_packs_raw_file(packs, &value->raw_of, &fd, err);
 
 	if (rc == RC_OK)
-		rc = pread_exact(fd, out, value->place.raw, value->place.offset, err);
+		rc = pread_all(fd, &(struct iovec){ out, value->place.raw }, 1, value->place.offset,
+			       value->place.raw, err);
 	return rc == RC_OK || rc == RC_NOT_FOUND ? rc : raw_context(err, rc, digest, value);
 }
 
@@ -308,113 +425,47 @@ enum rc local_packs_chunk(struct local_packs *packs, const struct local_place_va
 			  const struct digest *digest, void *out, struct err *err)
 {
 	const struct local_place *place = &value->place;
+	struct record record = { .kind = LOCAL_RECORD_CHUNK, .place = place, .digest = digest };
 	AUTO_PACK_FILE struct pack_file *file = NULL;
 
 	if (place->pack == 0)
 		return read_stretch(packs, value, digest, out, err);
-	enum rc rc = local_packs_file(packs, place->pack, &file, err);
+	enum rc rc = get_pack(packs, place->pack, &file, err);
 	if (rc != RC_OK)
 		return rc;
-	pack_file_read_ahead(file, place->offset,
-			     LOCAL_RECORD_HEADER_SIZE + (uint64_t)place->stored);
-	if (place->stored > place->raw) {
-		struct local_record_header header;
-		uint8_t head[LOCAL_RECORD_HEADER_SIZE];
-
-		rc = read_raw_blocks(file->fd, place, head, out, err);
-		if (rc == RC_OK)
-			rc = check_header(head, LOCAL_RECORD_CHUNK, place, digest, &header, err);
-	} else {
-		rc = read_compressed(packs, file->fd, place, digest, out, err);
-	}
+	if (place->stored <= place->raw)
+		return read_compressed(packs, file, &record, out, err);
+	pack_file_read_ahead(file, place->offset, record_end(place) - place->offset);
+	rc = read_raw_blocks(file, &record, out, err);
 	return rc == RC_OK ? rc : place_context(err, rc, "chunk", digest, place);
 }
 
-enum rc local_packs_frame(struct local_packs *packs, const struct local_place_value *value,
-			  const struct digest *digest, struct buf *out, struct err *err)
-{
-	const struct local_place *place = &value->place;
-	AUTO_PACK_FILE struct pack_file *file = NULL;
-	struct local_record_header header;
-	uint8_t head[LOCAL_RECORD_HEADER_SIZE];
-
-	if (place->pack == 0)
-		return err_set(err, RC_UNSUPPORTED, "a raw file holds no frames");
-	enum rc rc = local_packs_file(packs, place->pack, &file, err);
-	if (rc != RC_OK)
-		return rc;
-	if (!buf_try_reserve(out, place->stored))
-		return err_set(err, RC_NO_MEMORY, "no memory for a frame of %u bytes",
-			       place->stored);
-	struct iovec iov[2] = { { head, sizeof(head) }, { out->ptr + out->len, place->stored } };
-	ssize_t got;
-	do
-		got = preadv(file->fd, iov, 2, (off_t)place->offset);
-	while (got < 0 && errno == EINTR);
-	if (got < 0)
-		rc = err_errno(err, errno, "reading");
-	else if ((size_t)got != sizeof(head) + place->stored)
-		rc = err_set(err, RC_CORRUPT, "the file ends before it");
-	else
-		rc = check_header(head, LOCAL_RECORD_CHUNK, place, digest, &header, err);
-	if (rc != RC_OK)
-		return place_context(err, rc, "chunk", digest, place);
-	out->len += place->stored;
-	return RC_OK;
-}
-
-/* Frames that lie one behind the other, with a header before each. */
-static enum rc read_neighbours(struct pack_file *file, const struct local_place *places,
-			       const struct digest *digests, size_t count, uint8_t *out,
-			       struct err *err)
-{
-	uint8_t heads[NEIGHBOURS_MAX][LOCAL_RECORD_HEADER_SIZE];
-	struct iovec iov[2 * NEIGHBOURS_MAX];
-	struct local_record_header header;
-	enum rc rc = RC_OK;
-	size_t total = 0;
-	ssize_t got;
-
-	for (size_t i = 0; i < count; i++) {
-		iov[2 * i] = (struct iovec){ heads[i], LOCAL_RECORD_HEADER_SIZE };
-		iov[2 * i + 1] = (struct iovec){ out, places[i].stored };
-		out += places[i].stored;
-		total += LOCAL_RECORD_HEADER_SIZE + (size_t)places[i].stored;
-	}
-	pack_file_read_ahead(file, places[0].offset, total);
-	do
-		got = preadv(file->fd, iov, (int)(2 * count), (off_t)places[0].offset);
-	while (got < 0 && errno == EINTR);
-	if (got < 0)
-		rc = err_errno(err, errno, "reading");
-	else if ((size_t)got != total)
-		rc = err_set(err, RC_CORRUPT, "the file ends before it");
-	if (rc != RC_OK)
-		return place_context(err, rc, "chunk", &digests[0], &places[0]);
-	for (size_t i = 0; i < count; i++) {
-		rc = check_header(heads[i], LOCAL_RECORD_CHUNK, &places[i], &digests[i], &header,
-				  err);
-		if (rc != RC_OK)
-			return place_context(err, rc, "chunk", &digests[i], &places[i]);
-	}
-	return RC_OK;
-}
-
-enum rc local_packs_frames(struct pack_file *file, const struct local_place *places,
+enum rc local_packs_frames(struct local_packs *packs, const struct local_place *places,
 			   const struct digest *digests, size_t count, uint8_t *out,
 			   struct err *err)
 {
-	for (size_t at = 0; at < count;) {
-		size_t len = places[at].stored, n = 1;
+	struct record records[NEIGHBOURS_MAX];
 
-		while (at + n < count && n < NEIGHBOURS_MAX &&
-		       places[at + n].offset == record_end(&places[at + n - 1]))
-			len += places[at + n++].stored;
-		enum rc rc = read_neighbours(file, places + at, digests + at, n, out, err);
+	for (size_t at = 0, n; at < count; at += n) {
+		AUTO_PACK_FILE struct pack_file *file = NULL;
+
+		if (places[at].pack == 0)
+			return err_set(err, RC_UNSUPPORTED, "a raw file holds no frames");
+		n = 0;
+		do {
+			const struct local_place *place = &places[at + n];
+
+			records[n] =
+				(struct record){ LOCAL_RECORD_CHUNK, place, &digests[at + n], out };
+			n++;
+			out += place->stored;
+		} while (n < NEIGHBOURS_MAX && at + n < count &&
+			 joins(&places[at], &places[at + n - 1], &places[at + n]));
+		enum rc rc = get_pack(packs, places[at].pack, &file, err);
+		if (rc == RC_OK)
+			rc = read_records(file, records, n, err);
 		if (rc != RC_OK)
 			return rc;
-		out += len;
-		at += n;
 	}
 	return RC_OK;
 }
@@ -481,58 +532,38 @@ static void forget_windows(struct local_packs *packs, uint32_t id, uint64_t offs
 	}
 }
 
-static enum rc check_meta(const uint8_t *bytes, enum local_record_kind kind,
-			  const struct local_place *place, const struct digest *digest,
-			  struct err *err)
+/* The frame of a record of a meta pack: from the windows, where they have it whole. */
+static enum rc read_meta(struct local_packs *packs, struct pack_file *file, struct record *record,
+			 uint8_t *scratch, struct err *err)
 {
-	struct local_record_header header;
-	enum rc rc = check_header(bytes, kind, place, digest, &header, err);
+	size_t len = (size_t)LOCAL_RECORD_HEADER_SIZE + record->place->stored;
 
-	if (rc != RC_OK)
-		return rc;
-	uint32_t crc = crc32c(0, bytes + LOCAL_RECORD_HEADER_SIZE, place->stored);
-	if (local_record_crc(crc, bytes) != header.crc)
-		return err_set(err, RC_CORRUPT, "its checksum is wrong");
-	return RC_OK;
-}
-
-static enum rc read_meta(struct local_packs *packs, struct pack_file *file,
-			 const struct local_place *place, enum local_record_kind kind,
-			 const struct digest *digest, uint8_t *bytes, struct err *err)
-{
-	size_t len = (size_t)LOCAL_RECORD_HEADER_SIZE + place->stored;
-
+	record->frame = scratch + LOCAL_RECORD_HEADER_SIZE;
 	if (len <= WINDOW) {
 		bool whole;
-		enum rc rc = read_windows(packs, file, place->offset, bytes, len, &whole, err);
+		enum rc rc =
+			read_windows(packs, file, record->place->offset, scratch, len, &whole, err);
 
 		if (rc != RC_OK)
-			return rc;
-		if (whole && check_meta(bytes, kind, place, digest, NULL) == RC_OK)
+			return place_context(err, rc, kind_names[record->kind], record->digest,
+					     record->place);
+		if (whole && check_record(scratch, record, NULL) == RC_OK)
 			return RC_OK;
 		/* The windows may be from before the record was written. */
-		forget_windows(packs, file->id, place->offset, len);
+		forget_windows(packs, file->id, record->place->offset, len);
 	}
-	enum rc rc = pread_exact(file->fd, bytes, len, place->offset, err);
-	return rc == RC_OK ? check_meta(bytes, kind, place, digest, err) : rc;
+	return read_records(file, record, 1, err);
 }
-
-static const char *const kind_names[] = {
-	[LOCAL_RECORD_CHUNK] = "chunk",
-	[LOCAL_RECORD_CHUNK_LIST] = "chunk list of blob",
-	[LOCAL_RECORD_DIRECTORY] = "directory",
-	[LOCAL_RECORD_PATH_INFO] = "path info",
-	[LOCAL_RECORD_NAR_FACTS] = "NAR facts of",
-};
 
 enum rc local_packs_meta(struct local_packs *packs, const struct local_place *place,
 			 enum local_record_kind kind, const struct digest *digest, struct buf *out,
 			 struct err *err)
 {
+	struct record record = { .kind = kind, .place = place, .digest = digest };
 	AUTO_PACK_FILE struct pack_file *file = NULL;
 	struct buf scratch;
 
-	enum rc rc = local_packs_file(packs, place->pack, &file, err);
+	enum rc rc = get_pack(packs, place->pack, &file, err);
 	if (rc != RC_OK)
 		return rc;
 	if (!scratch_take(packs, (size_t)LOCAL_RECORD_HEADER_SIZE + place->stored, &scratch))
@@ -540,17 +571,17 @@ enum rc local_packs_meta(struct local_packs *packs, const struct local_place *pl
 	if (!buf_try_reserve(out, place->raw))
 		rc = err_set(err, RC_NO_MEMORY, "no memory for a record of %u bytes", place->raw);
 	if (rc == RC_OK)
-		rc = read_meta(packs, file, place, kind, digest, scratch.ptr, err);
-	if (rc == RC_OK)
-		rc = local_frame_decode(
-			packs->codec,
-			view_of(scratch.ptr + LOCAL_RECORD_HEADER_SIZE, place->stored), place->raw,
-			out->ptr + out->len, err);
+		rc = read_meta(packs, file, &record, scratch.ptr, err);
+	if (rc == RC_OK) {
+		rc = local_frame_decode(packs->codec, view_of(record.frame, place->stored),
+					place->raw, out->ptr + out->len, err);
+		if (rc != RC_OK)
+			place_context(err, rc, kind_names[kind], digest, place);
+	}
 	scratch_give(packs, &scratch);
-	if (rc != RC_OK)
-		return place_context(err, rc, kind_names[kind], digest, place);
-	out->len += place->raw;
-	return RC_OK;
+	if (rc == RC_OK)
+		out->len += place->raw;
+	return rc;
 }
 
 /* ---- Many at once ---- */
@@ -565,29 +596,10 @@ static int compare_many(const void *a, const void *b)
 	return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-/* How many items from the first lie close enough to be read at once. */
-static size_t run_length(const struct local_many *items, size_t count)
-{
-	const struct local_place *first = &items[0].value.place;
-	size_t n = 1;
-
-	while (n < count) {
-		const struct local_place *before = &items[n - 1].value.place;
-		const struct local_place *next = &items[n].value.place;
-
-		if (next->pack != first->pack || next->offset > record_end(before) + GAP_MAX ||
-		    record_end(next) > first->offset + RUN_MAX)
-			break;
-		n++;
-	}
-	return n;
-}
-
 static void hand_over(struct local_packs *packs, const struct local_many *item,
-		      const uint8_t *record, struct buf *data, local_many_done *done, void *context)
+		      const uint8_t *frame, struct buf *data, local_many_done *done, void *context)
 {
 	const struct local_place *place = &item->value.place;
-	struct local_record_header header;
 	struct err err = ERR_INIT;
 	enum rc rc;
 
@@ -595,11 +607,8 @@ static void hand_over(struct local_packs *packs, const struct local_many *item,
 	if (!buf_try_reserve(data, place->raw ? place->raw : 1))
 		rc = err_set(&err, RC_NO_MEMORY, "no memory for %u bytes", place->raw);
 	else
-		rc = check_header(record, LOCAL_RECORD_CHUNK, place, item->digest, &header, &err);
-	if (rc == RC_OK)
-		rc = local_frame_decode(packs->codec,
-					view_of(record + LOCAL_RECORD_HEADER_SIZE, place->stored),
-					place->raw, data->ptr, &err);
+		rc = local_frame_decode(packs->codec, view_of(frame, place->stored), place->raw,
+					data->ptr, &err);
 	if (rc != RC_OK)
 		place_context(&err, rc, "chunk", item->digest, place);
 	done(context, item->i, rc, rc == RC_OK ? view_of(data->ptr, place->raw) : view_of(NULL, 0),
@@ -609,37 +618,37 @@ static void hand_over(struct local_packs *packs, const struct local_many *item,
 static void read_run(struct local_packs *packs, const struct local_many *items, size_t count,
 		     struct buf *data, local_many_done *done, void *context)
 {
-	const struct local_place *first = &items[0].value.place;
-	size_t len = (size_t)(record_end(&items[count - 1].value.place) - first->offset);
+	struct record records[NEIGHBOURS_MAX];
 	AUTO_PACK_FILE struct pack_file *file = NULL;
-	struct buf run = BUF_INIT;
+	struct buf frames = BUF_INIT;
 	struct err err = ERR_INIT;
+	size_t len = 0;
 
-	enum rc rc = local_packs_file(packs, first->pack, &file, &err);
-	if (rc == RC_OK && !scratch_take(packs, len, &run))
+	for (size_t i = 0; i < count; i++)
+		len += items[i].value.place.stored;
+	enum rc rc = get_pack(packs, items[0].value.place.pack, &file, &err);
+	if (rc == RC_OK && !scratch_take(packs, len, &frames))
 		rc = err_set(&err, RC_NO_MEMORY, "no memory to read %zu bytes", len);
 	if (rc == RC_OK) {
-		pack_file_read_ahead(file, first->offset, len);
-		rc = pread_exact(file->fd, run.ptr, len, first->offset, &err);
-		/* One that is cut off must not take its neighbours along. */
-		if (rc != RC_OK && count > 1) {
-			for (size_t i = 0; i < count; i++)
-				read_run(packs, &items[i], 1, data, done, context);
-			scratch_give(packs, &run);
-			return;
+		uint8_t *frame = frames.ptr;
+
+		for (size_t i = 0; i < count; i++) {
+			records[i] = (struct record){ LOCAL_RECORD_CHUNK, &items[i].value.place,
+						      items[i].digest, frame };
+			frame += items[i].value.place.stored;
 		}
+		rc = read_records(file, records, count, &err);
 	}
-	if (rc != RC_OK && rc != RC_NOT_FOUND)
-		place_context(&err, rc, "chunk", items[0].digest, first);
 	for (size_t i = 0; i < count; i++) {
 		if (rc == RC_OK)
-			hand_over(packs, &items[i],
-				  run.ptr + (items[i].value.place.offset - first->offset), data,
-				  done, context);
+			hand_over(packs, &items[i], records[i].frame, data, done, context);
+		else if (rc != RC_NOT_FOUND && count > 1)
+			/* One that is damaged must not take its neighbours along. */
+			read_run(packs, &items[i], 1, data, done, context);
 		else
 			done(context, items[i].i, rc, view_of(NULL, 0), &err);
 	}
-	scratch_give(packs, &run);
+	scratch_give(packs, &frames);
 }
 
 void local_packs_many(struct local_packs *packs, struct local_many *items, size_t count,
@@ -656,8 +665,12 @@ void local_packs_many(struct local_packs *packs, struct local_many *items, size_
 	data.cap = data.ptr ? largest : 0;
 	qsort(items, count, sizeof(*items), compare_many);
 	for (size_t at = 0; at < count;) {
-		size_t n = run_length(items + at, count - at);
+		size_t n = 1;
 
+		while (n < NEIGHBOURS_MAX && at + n < count &&
+		       joins(&items[at].value.place, &items[at + n - 1].value.place,
+			     &items[at + n].value.place))
+			n++;
 		read_run(packs, items + at, n, &data, done, context);
 		at += n;
 	}
@@ -669,7 +682,7 @@ void local_packs_will_need(struct local_packs *packs, const struct local_place_v
 	const struct local_place *place = &value->place;
 	AUTO_PACK_FILE struct pack_file *file = NULL;
 
-	if (place->pack != 0 && local_packs_file(packs, place->pack, &file, NULL) == RC_OK)
+	if (place->pack != 0 && get_pack(packs, place->pack, &file, NULL) == RC_OK)
 		pack_file_advise(file, place->offset, record_end(place));
 }
 

@@ -1,5 +1,5 @@
 /*
- * Reads packs and raw files. Keeps descriptors open (a bounded number) and the last windows of meta
+ * Reads packs and raw files. Keeps descriptors open (at most a quarter of what the process may have) and the last windows of meta
  * packs in memory, so that a walk over directories costs few system calls. Thread-safe.
  */
 #ifndef CASTOR_LOCAL_PACKS_H
@@ -13,7 +13,6 @@
 #include "castore/digest.h"
 #include "local/codec.h"
 #include "local/index_format.h"
-#include "local/pack_file.h"
 #include "local/pack_format.h"
 
 enum { LOCAL_PACK_NAME_MAX = 16, LOCAL_RAW_NAME_MAX = 72 };
@@ -33,9 +32,11 @@ void local_packs_free(struct local_packs *packs); /* NULL is fine */
 /* The data of a chunk, place->raw bytes. */
 enum rc local_packs_chunk(struct local_packs *packs, const struct local_place_value *value,
 			  const struct digest *digest, void *out, struct err *err) MUST_USE;
-/* Its frame as it is stored; appends. RC_UNSUPPORTED for a stretch of a raw file. */
-enum rc local_packs_frame(struct local_packs *packs, const struct local_place_value *value,
-			  const struct digest *digest, struct buf *out, struct err *err) MUST_USE;
+/* The frames of chunks as they are stored, one behind the other: the sum of their stored lengths.
+ * Neighbours are read at once. RC_UNSUPPORTED for a stretch of a raw file. */
+enum rc local_packs_frames(struct local_packs *packs, const struct local_place *places,
+			   const struct digest *digests, size_t count, uint8_t *out,
+			   struct err *err) MUST_USE;
 /* The data of a record of a meta pack; appends. */
 enum rc local_packs_meta(struct local_packs *packs, const struct local_place *place,
 			 enum local_record_kind kind, const struct digest *digest, struct buf *out,
@@ -53,15 +54,6 @@ typedef void local_many_done(void *context, size_t i, enum rc rc, struct view by
  * whose pack is gone. */
 void local_packs_many(struct local_packs *packs, struct local_many *items, size_t count,
 		      local_many_done *done, void *context);
-
-/* A new reference on a pack: it can be read as long as it is held, even after it was removed. */
-enum rc local_packs_file(struct local_packs *packs, uint32_t id, struct pack_file **out,
-			 struct err *err) MUST_USE;
-/* The frames of chunks of that pack, one behind the other, as they are stored; neighbours are read
- * at once. */
-enum rc local_packs_frames(struct pack_file *file, const struct local_place *places,
-			   const struct digest *digests, size_t count, uint8_t *out,
-			   struct err *err) MUST_USE;
 
 /* Starts to read a place, without waiting. */
 void local_packs_will_need(struct local_packs *packs, const struct local_place_value *value);

@@ -1,20 +1,18 @@
 /*
  * Chunks of an on-disk store as they are stored, for blob_service_open_frames: places are looked up
- * once, for all of them, and the packs stay open.
+ * once, for all of them. No pack stays open for that: there may be more of them than descriptors.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hashmap.h"
 #include "base/mem.h"
 #include "service/blob/local_private.h"
 
 struct local_frames {
 	struct blob_frames base;
+	struct local_store *store;
 	struct digest *digests;
 	struct local_place *places;
-	struct pack_file **files; /* of each chunk; NULL: it lies in a raw file */
-	struct hashmap pinned;    /* pack id → struct pack_file, each pinned once */
 };
 
 static struct local_frames *frames_of(struct blob_frames *base)
@@ -25,37 +23,63 @@ static struct local_frames *frames_of(struct blob_frames *base)
 static void frames_free(struct blob_frames *base)
 {
 	struct local_frames *frames = frames_of(base);
-	void *file;
 
-	for (size_t at = 0; hashmap_next(&frames->pinned, &at, NULL, &file);)
-		pack_file_unref(file);
-	hashmap_release(&frames->pinned);
+	local_store_unref(frames->store);
 	free(frames->digests);
 	free(frames->places);
-	free(frames->files);
 	free(frames);
+}
+
+struct frame_read {
+	const struct local_frames *frames;
+	size_t i;
+	uint8_t *out;
+};
+
+static enum rc use_place(void *context, struct view bytes, struct err *err)
+{
+	const struct frame_read *read = context;
+	const struct local_frames *frames = read->frames;
+	struct local_place_value value;
+	enum rc rc = local_place_value_decode(bytes, &value, err);
+
+	if (rc == RC_OK &&
+	    (value.place.stored != frames->places[read->i].stored || value.place.pack == 0))
+		rc = err_set(err, RC_BUSY, "a pack was rewritten meanwhile: try again");
+	if (rc != RC_OK)
+		return rc;
+	return local_packs_frames(frames->store->packs, &value.place, &frames->digests[read->i], 1,
+				  read->out, err);
+}
+
+/* One by one, from where they are now. */
+static enum rc read_again(const struct local_frames *frames, size_t first, size_t count,
+			  uint8_t *out, struct err *err)
+{
+	enum rc rc = RC_OK;
+
+	for (size_t i = first; rc == RC_OK && i < first + count; i++) {
+		struct frame_read read = { frames, i, out };
+
+		rc = local_with_value(frames->store, LOCAL_TABLE_CHUNKS,
+				      view_of(frames->digests[i].bytes, DIGEST_SIZE), use_place,
+				      &read, err);
+		if (rc == RC_NOT_FOUND)
+			rc = blob_local_not_found(&frames->digests[i], err);
+		out += frames->places[i].stored;
+	}
+	return rc;
 }
 
 static enum rc frames_read(struct blob_frames *base, const struct op *op, size_t first,
 			   size_t count, void *out, struct err *err)
 {
 	struct local_frames *frames = frames_of(base);
-	uint8_t *to = out;
 
 	(void)op;
-	for (size_t at = first, end = first + count; at < end;) {
-		size_t len = 0, n = 0;
-
-		while (at + n < end && frames->files[at + n] == frames->files[at])
-			len += frames->places[at + n++].stored;
-		enum rc rc = local_packs_frames(frames->files[at], frames->places + at,
-						frames->digests + at, n, to, err);
-		if (rc != RC_OK)
-			return rc;
-		to += len;
-		at += n;
-	}
-	return RC_OK;
+	enum rc rc = local_packs_frames(frames->store->packs, frames->places + first,
+					frames->digests + first, count, out, err);
+	return rc == RC_NOT_FOUND ? read_again(frames, first, count, out, err) : rc;
 }
 
 static const struct blob_frames_ops frames_ops = { .free = frames_free, .read = frames_read };
@@ -95,31 +119,6 @@ static enum rc find_places(struct local_store *store, const struct op *op,
 	return RC_OK;
 }
 
-/* RC_NOT_FOUND: a pack was rewritten since the places were read. */
-static enum rc pin_packs(struct local_store *store, struct local_frames *frames, struct err *err)
-{
-	for (size_t i = 0; i < frames->base.count; i++) {
-		const struct local_place *place = &frames->places[i];
-		struct pack_file *file;
-
-		frames->base.raw[i] = place->raw;
-		frames->base.stored[i] = place->pack ? place->stored : 0;
-		frames->files[i] = NULL;
-		if (place->pack == 0)
-			continue;
-		file = hashmap_get(&frames->pinned, &place->pack);
-		if (!file) {
-			enum rc rc = local_packs_file(store->packs, place->pack, &file, err);
-
-			if (rc != RC_OK)
-				return rc;
-			hashmap_put(&frames->pinned, &place->pack, file);
-		}
-		frames->files[i] = file;
-	}
-	return RC_OK;
-}
-
 enum rc blob_local_open_frames(struct blob_service *service, const struct op *op,
 			       const struct digest *chunks, size_t count, struct blob_frames **out,
 			       struct err *err)
@@ -136,16 +135,13 @@ enum rc blob_local_open_frames(struct blob_service *service, const struct op *op
 	if (count > 0)
 		memcpy(frames->digests, chunks, count * sizeof(chunks[0]));
 	frames->places = mem_array(count, sizeof(frames->places[0]));
-	frames->files = mem_array(count, sizeof(frames->files[0]));
-	hashmap_init(&frames->pinned, sizeof(uint32_t));
+	frames->store = local_store_ref(store);
 	rc = find_places(store, op, frames, err);
-	if (rc == RC_OK)
-		rc = pin_packs(store, frames, err);
-	if (rc == RC_NOT_FOUND) {
-		/* Once more, with the places of now. */
-		rc = find_places(store, op, frames, err);
-		if (rc == RC_OK)
-			rc = pin_packs(store, frames, err);
+	for (size_t i = 0; rc == RC_OK && i < count; i++) {
+		const struct local_place *place = &frames->places[i];
+
+		frames->base.raw[i] = place->raw;
+		frames->base.stored[i] = place->pack ? place->stored : 0;
 	}
 	if (rc != RC_OK)
 		blob_frames_free(&frames->base);

@@ -54,33 +54,32 @@ static void reader_free(struct blob_reader *base)
 
 /* ---- Lists ---- */
 
-static enum rc read_segment(struct local_store *store, const struct digest *digest,
-			    const struct local_blob_value *blob, uint32_t i, struct buf *payload,
-			    struct err *err)
+struct segment_read {
+	struct local_store *store;
+	const struct digest *digest;
+	uint32_t number;
+	struct buf *payload;
+};
+
+static enum rc read_segment_of(const struct segment_read *read, const struct local_blob_value *blob,
+			       struct err *err)
 {
 	struct local_blob_segment at;
-	struct blob_local_found again;
 
-	local_blob_segment(blob, i, &at);
-	enum rc rc = local_packs_meta(store->packs, &at.place, LOCAL_RECORD_CHUNK_LIST, digest,
-				      payload, err);
-	if (rc != RC_NOT_FOUND)
-		return rc;
-	/* The pack was rewritten since the index was read. */
-	rc = blob_local_find(store, digest, &again, err);
-	if (rc == RC_OK && again.listed && i < again.blob.segments) {
-		local_blob_segment(&again.blob, i, &at);
-		rc = local_packs_meta(store->packs, &at.place, LOCAL_RECORD_CHUNK_LIST, digest,
-				      payload, err);
-	} else if (rc == RC_OK) {
+	local_blob_segment(blob, read->number, &at);
+	return local_packs_meta(read->store->packs, &at.place, LOCAL_RECORD_CHUNK_LIST,
+				read->digest, read->payload, err);
+}
+
+static enum rc use_list(void *context, struct view bytes, struct err *err)
+{
+	const struct segment_read *read = context;
+	struct local_blob_value blob;
+	enum rc rc = local_blob_value_decode(bytes, &blob, err);
+
+	if (rc == RC_OK && read->number >= blob.segments)
 		rc = RC_NOT_FOUND;
-	}
-	buf_release(&again.bytes);
-	if (rc != RC_NOT_FOUND)
-		return rc;
-	char hex[DIGEST_HEX_MAX];
-	digest_hex(digest, hex);
-	return err_set(err, RC_CORRUPT, "the chunk list of blob %s is missing", hex);
+	return rc == RC_OK ? read_segment_of(read, &blob, err) : rc;
 }
 
 enum rc blob_local_segment(struct local_store *store, const struct digest *digest,
@@ -88,14 +87,20 @@ enum rc blob_local_segment(struct local_store *store, const struct digest *diges
 			   struct local_segment *out, struct err *err)
 {
 	char hex[DIGEST_HEX_MAX];
+	struct segment_read read = { store, digest, i, payload };
 	struct local_blob_segment at;
 
 	buf_clear(payload);
-	enum rc rc = read_segment(store, digest, blob, i, payload, err);
+	digest_hex(digest, hex);
+	enum rc rc = read_segment_of(&read, blob, err);
+	if (rc == RC_NOT_FOUND)
+		rc = local_with_value(store, LOCAL_TABLE_BLOBS, view_of(digest->bytes, DIGEST_SIZE),
+				      use_list, &read, err);
+	if (rc == RC_NOT_FOUND)
+		return err_set(err, RC_CORRUPT, "the chunk list of blob %s is missing", hex);
 	if (rc != RC_OK)
 		return rc;
 	local_blob_segment(blob, i, &at);
-	digest_hex(digest, hex);
 	rc = local_segment_decode(buf_view(payload), out, err);
 	if (rc != RC_OK)
 		return err_context(err, rc, "blob %s", hex);
@@ -209,51 +214,84 @@ static enum rc local_locate(struct blob_reader *base, const struct op *op, uint6
 
 /* ---- Chunks ---- */
 
+static enum rc check_size(const struct blob_chunk *chunk, const struct local_place *place,
+			  struct err *err)
+{
+	char hex[DIGEST_HEX_MAX];
+
+	if (place->raw == chunk->size)
+		return RC_OK;
+	digest_hex(&chunk->digest, hex);
+	return err_set(err, RC_CORRUPT, "chunk %s has %u bytes in the index, %u in a list", hex,
+		       place->raw, chunk->size);
+}
+
 static enum rc find_chunk(struct local_reader *reader, const struct blob_chunk *chunk,
 			  struct local_place_value *out, struct err *err)
 {
-	char hex[DIGEST_HEX_MAX];
 	enum rc rc = local_find_place(reader->store, LOCAL_TABLE_CHUNKS, &chunk->digest, out, err);
 
-	if (rc == RC_OK && out->place.raw == chunk->size)
-		return RC_OK;
-	if (rc != RC_OK && rc != RC_NOT_FOUND)
-		return rc;
-	digest_hex(&chunk->digest, hex);
-	if (rc == RC_OK)
-		return err_set(err, RC_CORRUPT, "chunk %s has %u bytes in the index, %u in a list",
-			       hex, out->place.raw, chunk->size);
-	return err_set(err, RC_CORRUPT, "chunk %s is missing", hex);
+	return rc == RC_OK ? check_size(chunk, &out->place, err) : rc;
 }
 
-/* Calls read with the chunk's place; once more with a new one if its pack was rewritten. */
 typedef enum rc read_at(struct local_packs *packs, const struct local_place_value *place,
 			const struct digest *digest, void *out, struct err *err);
+struct chunk_read {
+	struct local_reader *reader;
+	const struct blob_chunk *chunk;
+	read_at *read;
+	void *out;
+};
+
+static enum rc use_place(void *context, struct view bytes, struct err *err)
+{
+	const struct chunk_read *read = context;
+	struct local_reader *reader = read->reader;
+	struct local_place_value place;
+	enum rc rc = local_place_value_decode(bytes, &place, err);
+
+	if (rc == RC_OK)
+		rc = check_size(read->chunk, &place.place, err);
+	if (rc == RC_OK)
+		rc = read->read(reader->store->packs, &place, &read->chunk->digest, read->out, err);
+	if (rc == RC_OK && !reader->found.listed)
+		reader->found.place = place;
+	return rc;
+}
+
+/* Calls read with the chunk's place: that which was found when the blob was opened, if it is one
+ * chunk, and else, or if the pack was rewritten since, that in the index. */
 static enum rc with_place(struct local_reader *reader, const struct blob_chunk *chunk,
 			  read_at *read, void *out, struct err *err)
 {
-	struct local_place_value place = reader->found.place;
-	enum rc rc = RC_OK;
+	struct chunk_read context = { reader, chunk, read, out };
+	char hex[DIGEST_HEX_MAX];
+	enum rc rc = RC_NOT_FOUND;
 
-	if (reader->found.listed)
-		rc = find_chunk(reader, chunk, &place, err);
-	if (rc == RC_OK)
-		rc = read(reader->store->packs, &place, &chunk->digest, out, err);
+	if (!reader->found.listed)
+		rc = read(reader->store->packs, &reader->found.place, &chunk->digest, out, err);
 	if (rc != RC_NOT_FOUND)
 		return rc;
-	rc = find_chunk(reader, chunk, &place, err);
-	if (rc == RC_OK)
-		rc = read(reader->store->packs, &place, &chunk->digest, out, err);
-	if (rc == RC_OK && !reader->found.listed)
-		reader->found.place = place;
-	/* The index names it, and it is not there. */
-	return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
+	rc = local_with_value(reader->store, LOCAL_TABLE_CHUNKS,
+			      view_of(chunk->digest.bytes, DIGEST_SIZE), use_place, &context, err);
+	if (rc != RC_NOT_FOUND)
+		return rc;
+	digest_hex(&chunk->digest, hex);
+	return err_set(err, RC_CORRUPT, "chunk %s is missing", hex);
 }
 
-static enum rc read_frame_at(struct local_packs *packs, const struct local_place_value *place,
+static enum rc read_frame_at(struct local_packs *packs, const struct local_place_value *value,
 			     const struct digest *digest, void *out, struct err *err)
 {
-	return local_packs_frame(packs, place, digest, out, err);
+	uint32_t stored = value->place.stored;
+	struct buf *to = out;
+
+	if (!buf_try_reserve(to, stored))
+		return err_set(err, RC_NO_MEMORY, "no memory for a frame of %u bytes", stored);
+	enum rc rc = local_packs_frames(packs, &value->place, digest, 1, to->ptr + to->len, err);
+	if (rc == RC_OK)
+		to->len += stored;
+	return rc;
 }
 
 static enum rc local_read_chunk(struct blob_reader *base, const struct op *op,

@@ -34,25 +34,23 @@ static void local_free(struct directory_service *service)
 	free(CONTAINER_OF(service, struct local, base));
 }
 
-static enum rc read_record(struct local_store *store, const struct digest *digest,
-			   struct buf *message, struct err *err)
+struct record {
+	struct local_store *store;
+	const struct digest *digest;
+	struct buf *message;
+};
+
+static enum rc read_record(void *context, struct view bytes, struct err *err)
 {
+	const struct record *record = context;
 	struct local_place_value value;
-	enum rc rc = local_find_place(store, LOCAL_TABLE_DIRECTORIES, digest, &value, err);
+	enum rc rc = local_place_value_decode(bytes, &value, err);
 
 	if (rc != RC_OK)
 		return rc;
-	local_touch(store, LOCAL_TABLE_DIRECTORIES, key_of(digest), value.day);
-	rc = local_packs_meta(store->packs, &value.place, LOCAL_RECORD_DIRECTORY, digest, message,
-			      err);
-	if (rc != RC_NOT_FOUND)
-		return rc;
-	/* The pack was rewritten since the index was read. */
-	rc = local_find_place(store, LOCAL_TABLE_DIRECTORIES, digest, &value, err);
-	if (rc == RC_OK)
-		rc = local_packs_meta(store->packs, &value.place, LOCAL_RECORD_DIRECTORY, digest,
-				      message, err);
-	return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
+	local_touch(record->store, LOCAL_TABLE_DIRECTORIES, key_of(record->digest), value.day);
+	return local_packs_meta(record->store->packs, &value.place, LOCAL_RECORD_DIRECTORY,
+				record->digest, record->message, err);
 }
 
 static enum rc local_get(struct directory_service *service, const struct op *op,
@@ -62,7 +60,9 @@ static enum rc local_get(struct directory_service *service, const struct op *op,
 	char hex[DIGEST_HEX_MAX];
 
 	(void)op;
-	enum rc rc = read_record(store_of(service), digest, &message, err);
+	struct record record = { store_of(service), digest, &message };
+	enum rc rc = local_with_value(record.store, LOCAL_TABLE_DIRECTORIES, key_of(digest),
+				      read_record, &record, err);
 	if (rc == RC_OK) {
 		rc = directory_decode(buf_view(&message), out, err);
 		/* What a store holds was checked when it came in. */

@@ -24,24 +24,6 @@ static void local_free(struct path_info_service *service)
 	free(CONTAINER_OF(service, struct local, base));
 }
 
-static enum rc find(struct local_store *store, const uint8_t hash[STORE_PATH_HASH_SIZE],
-		    struct local_path_value *out, struct err *err)
-{
-	struct view key = view_of(hash, STORE_PATH_HASH_SIZE), value;
-	struct local_read *read;
-	enum rc rc = local_index_read(store->index, &read, err);
-
-	if (rc != RC_OK)
-		return rc;
-	rc = local_read_get(read, LOCAL_TABLE_PATHS, key, &value, err);
-	if (rc == RC_OK)
-		rc = local_path_value_decode(value, out, err);
-	local_read_end(read);
-	if (rc == RC_OK)
-		local_touch(store, LOCAL_TABLE_PATHS, key, out->day);
-	return rc;
-}
-
 static enum rc read_record(struct local_store *store, const uint8_t hash[STORE_PATH_HASH_SIZE],
 			   const struct local_place *place, struct path_info *out, struct err *err)
 {
@@ -62,26 +44,36 @@ static enum rc read_record(struct local_store *store, const uint8_t hash[STORE_P
 	return rc;
 }
 
+struct record {
+	struct local_store *store;
+	const uint8_t *hash;
+	struct path_info *out;
+};
+
+static enum rc use_record(void *context, struct view bytes, struct err *err)
+{
+	const struct record *record = context;
+	struct local_path_value value;
+	enum rc rc = local_path_value_decode(bytes, &value, err);
+
+	if (rc != RC_OK)
+		return rc;
+	local_touch(record->store, LOCAL_TABLE_PATHS, view_of(record->hash, STORE_PATH_HASH_SIZE),
+		    value.day);
+	return read_record(record->store, record->hash, &value.place, record->out, err);
+}
+
 static enum rc local_get(struct path_info_service *service, const struct op *op,
 			 const uint8_t hash[STORE_PATH_HASH_SIZE], struct path_info *out,
 			 struct err *err)
 {
-	struct local_store *store = store_of(service);
-	struct local_path_value value;
+	struct record record = { store_of(service), hash, out };
 
 	(void)op;
-	enum rc rc = find(store, hash, &value, err);
-	if (rc == RC_NOT_FOUND)
-		return err_set(err, rc, "no path info of that hash");
-	if (rc == RC_OK)
-		rc = read_record(store, hash, &value.place, out, err);
-	if (rc != RC_NOT_FOUND)
-		return rc;
-	/* The pack was rewritten since the index was read. */
-	rc = find(store, hash, &value, err);
-	if (rc == RC_OK)
-		rc = read_record(store, hash, &value.place, out, err);
-	return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
+	enum rc rc =
+		local_with_value(record.store, LOCAL_TABLE_PATHS,
+				 view_of(hash, STORE_PATH_HASH_SIZE), use_record, &record, err);
+	return rc == RC_NOT_FOUND ? err_set(err, rc, "no path info of that hash") : rc;
 }
 
 static enum rc local_put(struct path_info_service *service, const struct op *op,
