@@ -133,7 +133,8 @@ static void fill_with_others(sigset_t *set)
 		sigdelset(set, faults[i]);
 }
 
-static int try_start(pthread_t *id, const char *name, void *(*run)(void *arg), void *arg)
+enum rc thread_start(pthread_t *out, const char *name, void *(*run)(void *arg), void *arg,
+		     struct err *err)
 {
 	sigset_t others, before;
 	int failure;
@@ -141,40 +142,47 @@ static int try_start(pthread_t *id, const char *name, void *(*run)(void *arg), v
 	/* The new thread inherits the mask: no handler of what others send ever runs on it. */
 	fill_with_others(&others);
 	pthread_sigmask(SIG_SETMASK, &others, &before);
-	failure = pthread_create(id, NULL, run, arg);
+	failure = pthread_create(out, NULL, run, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	if (!failure) {
-		char shown[THREAD_NAME_MAX];
+	if (failure)
+		return err_set(err, RC_NO_MEMORY,
+			       "cannot start a thread: %s (ulimit -u, ulimit -v, or a limit of the "
+			       "service or container)",
+			       strerror(failure));
+	char shown[THREAD_NAME_MAX];
 
-		snprintf(shown, sizeof(shown), "%s", name);
-		pthread_setname_np(*id, shown);
-	}
-	return failure;
+	snprintf(shown, sizeof(shown), "%s", name);
+	pthread_setname_np(*out, shown);
+	return RC_OK;
 }
 
-static void no_thread(int errnum) __attribute__((noreturn, cold));
-
-static void no_thread(int errnum)
+/* Under the lock: one thread more. */
+static enum rc start_one(struct pool *pool, struct err *err)
 {
-	fprintf(stderr, "castor: error: cannot start a thread: %s\n", strerror(errnum));
-	abort();
+	enum rc rc = thread_start(&pool->ids[pool->started], pool->name, worker, pool, err);
+
+	if (rc == RC_OK) {
+		pool->started++;
+		pool->idle++;
+	}
+	return rc;
 }
 
 /* Under the lock: one thread more, if there is work for it. With some threads running already, one
- * that the system refuses is only a thread less. */
-static void start_if_needed(struct pool *pool)
+ * that the system refuses is only a thread less. False: there is none. */
+static bool start_if_needed(struct pool *pool)
 {
-	int failure;
+	if (pool->count > pool->idle && pool->started < pool->threads)
+		(void)start_one(pool, NULL);
+	return pool->started > 0;
+}
 
-	if (pool->count <= pool->idle || pool->started == pool->threads)
-		return;
-	failure = try_start(&pool->ids[pool->started], pool->name, worker, pool);
-	if (failure && pool->started == 0)
-		no_thread(failure);
-	if (failure)
-		return;
-	pool->started++;
-	pool->idle++;
+enum rc pool_start(struct pool *pool, struct err *err)
+{
+	pthread_mutex_lock(&pool->lock);
+	enum rc rc = pool->started > 0 ? RC_OK : start_one(pool, err);
+	pthread_mutex_unlock(&pool->lock);
+	return rc;
 }
 
 /* Under the lock. Jobs that a free thread is about to take do not wait. */
@@ -183,8 +191,8 @@ static bool has_room(const struct pool *pool)
 	return pool->count < pool->queued + pool->idle + (pool->threads - pool->started);
 }
 
-/* Under the lock. */
-static void push(struct pool *pool, struct job job)
+/* Under the lock. False: nobody would run it, and it is not there. */
+static bool push(struct pool *pool, struct job job)
 {
 	if (pool->count == pool->ring_size) {
 		size_t size = pool->ring_size ? pool->ring_size * 2 : JOBS_FIRST;
@@ -199,8 +207,12 @@ static void push(struct pool *pool, struct job job)
 	}
 	pool->ring[(pool->first + pool->count) % pool->ring_size] = job;
 	pool->count++;
-	start_if_needed(pool);
+	if (!start_if_needed(pool)) {
+		pool->count--;
+		return false;
+	}
 	pthread_cond_signal(&pool->work);
+	return true;
 }
 
 void pool_submit(struct pool *pool, void (*run)(void *arg), void *arg)
@@ -208,20 +220,18 @@ void pool_submit(struct pool *pool, void (*run)(void *arg), void *arg)
 	pthread_mutex_lock(&pool->lock);
 	while (!has_room(pool))
 		pthread_cond_wait(&pool->room, &pool->lock);
-	push(pool, (struct job){ .run = run, .arg = arg });
+	bool taken = push(pool, (struct job){ .run = run, .arg = arg });
 	pthread_mutex_unlock(&pool->lock);
+	if (!taken)
+		run(arg);
 }
 
 bool pool_try_submit(struct pool *pool, void (*run)(void *arg), void *arg)
 {
-	bool room;
-
 	pthread_mutex_lock(&pool->lock);
-	room = has_room(pool);
-	if (room)
-		push(pool, (struct job){ .run = run, .arg = arg });
+	bool taken = has_room(pool) && push(pool, (struct job){ .run = run, .arg = arg });
 	pthread_mutex_unlock(&pool->lock);
-	return room;
+	return taken;
 }
 
 void pool_wait_idle(struct pool *pool)
@@ -230,14 +240,4 @@ void pool_wait_idle(struct pool *pool)
 	while (pool->count > 0 || pool->idle < pool->started)
 		pthread_cond_wait(&pool->idle_all, &pool->lock);
 	pthread_mutex_unlock(&pool->lock);
-}
-
-pthread_t thread_start(const char *name, void *(*run)(void *arg), void *arg)
-{
-	pthread_t id;
-	int failure = try_start(&id, name, run, arg);
-
-	if (failure)
-		no_thread(failure);
-	return id;
 }

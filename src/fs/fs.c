@@ -113,7 +113,7 @@ enum rc fs_new(struct blob_service *blobs, struct directory_service *directories
 {
 	struct fs *fs = mem_zalloc(sizeof(*fs));
 
-	(void)err;
+	*out = NULL;
 	fill_options(&fs->options, options);
 	fs->blobs = blob_service_ref(blobs);
 	fs->directories = directory_service_ref(directories);
@@ -130,8 +130,14 @@ enum rc fs_new(struct blob_service *blobs, struct directory_service *directories
 	pthread_mutex_init(&fs->lock, NULL);
 	cond_init(&fs->janitor_wake);
 	cond_init(&fs->root_changed);
-	fs_root_watch_start(fs);
-	fs->janitor = thread_start("castor-janitor", janitor_run, fs);
+	enum rc rc = fs_root_watch_start(fs, err);
+	if (rc == RC_OK)
+		rc = thread_start(&fs->janitor, "castor-janitor", janitor_run, fs, err);
+	fs->janitor_started = rc == RC_OK;
+	if (rc != RC_OK) {
+		fs_free(fs);
+		return rc;
+	}
 	*out = fs;
 	return RC_OK;
 }
@@ -145,7 +151,8 @@ void fs_free(struct fs *fs)
 	pthread_cond_signal(&fs->janitor_wake);
 	pthread_cond_broadcast(&fs->root_changed);
 	pthread_mutex_unlock(&fs->lock);
-	pthread_join(fs->janitor, NULL);
+	if (fs->janitor_started)
+		pthread_join(fs->janitor, NULL);
 	fs_root_watch_join(fs);
 	pool_free(fs->pool);
 	pool_free(fs->ahead);

@@ -73,12 +73,14 @@ struct fs {
 	uint64_t generation;
 	int64_t root_mtime_ns;
 	pthread_t root_watch;
+	bool root_watched; /* root_watch was started */
 	/* For root_watch: a kernel got the root's attributes, or it is closing. For the others: a
 	 * session is no longer being told. */
 	pthread_cond_t root_changed;
 	struct fs_session *sessions; /* a list */
 	/* The janitor, which gives memory back when nothing goes on. */
 	pthread_t janitor;
+	bool janitor_started;
 	pthread_cond_t janitor_wake;
 	bool closing;
 };
@@ -167,7 +169,7 @@ int fs_root_refresh(struct fs *fs, const struct op *op);
 /* The root's mtime for a reply, after which the session's kernel holds it. */
 int64_t fs_root_show(struct fs_session *session);
 /* Sessions come and go between the two; join after fs->closing was set. */
-void fs_root_watch_start(struct fs *fs);
+enum rc fs_root_watch_start(struct fs *fs, struct err *err) MUST_USE;
 void fs_root_watch_join(struct fs *fs);
 
 /* The bytes of a file: a vector over pinned chunks. */

@@ -120,15 +120,20 @@ static void *watch(void *arg)
 	return NULL;
 }
 
-void fs_root_watch_start(struct fs *fs)
+enum rc fs_root_watch_start(struct fs *fs, struct err *err)
 {
+	enum rc rc = RC_OK;
+
 	fs->root_mtime_ns = NS_PER_S;
-	if (!fs->roots->ops->fixed)
-		fs->root_watch = thread_start("castor-roots", watch, fs);
+	if (!fs->roots->ops->fixed) {
+		rc = thread_start(&fs->root_watch, "castor-roots", watch, fs, err);
+		fs->root_watched = rc == RC_OK;
+	}
+	return rc;
 }
 
 void fs_root_watch_join(struct fs *fs)
 {
-	if (!fs->roots->ops->fixed)
+	if (fs->root_watched)
 		pthread_join(fs->root_watch, NULL);
 }

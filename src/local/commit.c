@@ -457,21 +457,29 @@ static void *sync_thread(void *arg)
 	return NULL;
 }
 
-static void wake(struct local_store *store)
+/* Without the thread, what is in the open group fails. */
+static enum rc wake(struct local_store *store, struct err *err)
 {
 	struct local_writer *w = &store->writer;
+	struct err own = ERR_INIT;
+	enum rc rc = RC_OK;
 
 	if (!w->started) {
-		w->started = true;
-		w->thread = thread_start("castor-sync", sync_thread, store);
+		if (!err)
+			err = &own;
+		rc = thread_start(&w->thread, "castor-sync", sync_thread, store, err);
+		w->started = rc == RC_OK;
+		if (rc != RC_OK)
+			fail_groups(store, NULL, rc, err);
 	}
 	pthread_cond_signal(&w->work);
+	return rc;
 }
 
 void local_writer_wake(struct local_store *store)
 {
 	pthread_mutex_lock(&store->writer.lock);
-	wake(store);
+	(void)wake(store, NULL);
 	pthread_mutex_unlock(&store->writer.lock);
 }
 
@@ -590,9 +598,7 @@ static enum rc add_end(struct local_store *store, struct local_insert *insert, u
 		fail_groups(store, NULL, rc, err ? err : &none);
 		return rc;
 	}
-	if (!w->started || group_full(group))
-		wake(store);
-	return RC_OK;
+	return !w->started || group_full(group) ? wake(store, err) : RC_OK;
 }
 
 static void kick_if_due(struct local_store *store, enum local_pack_class class)
@@ -600,7 +606,7 @@ static void kick_if_due(struct local_store *store, enum local_pack_class class)
 	const struct local_appender *a = &store->writer.appenders[class];
 
 	if (a->out && a->written >= a->kicked + KICK_BYTES)
-		wake(store);
+		(void)wake(store, NULL);
 }
 
 enum rc local_add(struct local_store *store, const struct op *op, struct local_hold *hold,
@@ -680,7 +686,7 @@ enum rc local_add_raw_file(struct local_store *store, const struct op *op, struc
 		w->open->raw_count++;
 		w->open->bytes += raw->size;
 		hold_group(hold, w->open->number);
-		wake(store);
+		rc = wake(store, err);
 	}
 	pthread_mutex_unlock(&w->lock);
 	return rc;
@@ -708,8 +714,9 @@ enum rc local_wait(struct local_store *store, const struct op *op, struct local_
 			break;
 		if (w->wanted < hold->to)
 			w->wanted = hold->to;
-		wake(store);
-		rc = cond_wait_op(&w->group_done, &w->lock, op, err);
+		rc = wake(store, err);
+		if (rc == RC_OK)
+			rc = cond_wait_op(&w->group_done, &w->lock, op, err);
 	}
 	pthread_mutex_unlock(&w->lock);
 	*hold = (struct local_hold){ .from = 0 };

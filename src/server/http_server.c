@@ -251,21 +251,49 @@ static struct MHD_Daemon *start_daemon(struct http_server *server)
 		MHD_OPTION_THREAD_POOL_SIZE, threads, MHD_OPTION_END);
 }
 
+static void end_watcher(struct http_server *server)
+{
+	pthread_mutex_lock(&server->lock);
+	server->stopped = true;
+	pthread_cond_signal(&server->stopping);
+	pthread_mutex_unlock(&server->lock);
+	pthread_join(server->watcher, NULL);
+}
+
+static void end_daemon(struct http_server *server)
+{
+	if (server->daemon)
+		MHD_stop_daemon(server->daemon);
+	server->daemon = NULL;
+}
+
 enum rc http_server_start(struct http_server *server, struct err *err)
 {
 	server->local = http_work_new("http-work", server->limits.workers);
 	server->remote = http_work_new("http-remote", server->limits.remote_workers);
-	server->daemon = start_daemon(server);
-	if (!server->daemon) {
-		http_work_free(server->local);
-		http_work_free(server->remote);
-		server->local = server->remote = NULL;
-		return err_set(err, RC_IO, "cannot start the HTTP server");
+	enum rc rc = http_work_start(server->local, err);
+	if (rc == RC_OK)
+		rc = http_work_start(server->remote, err);
+	if (rc == RC_OK)
+		rc = thread_start(&server->watcher, "http-watch", http_watch, server, err);
+	bool watched = rc == RC_OK;
+	if (rc == RC_OK) {
+		server->daemon = start_daemon(server);
+		if (!server->daemon)
+			rc = err_set(err, RC_IO, "cannot start the HTTP server");
 	}
-	server->accepter = thread_start("http-accept", accept_all, server);
-	server->watcher = thread_start("http-watch", http_watch, server);
-	server->started = true;
-	return RC_OK;
+	if (rc == RC_OK)
+		rc = thread_start(&server->accepter, "http-accept", accept_all, server, err);
+	server->started = rc == RC_OK;
+	if (rc == RC_OK)
+		return RC_OK;
+	if (watched)
+		end_watcher(server);
+	end_daemon(server);
+	http_work_free(server->local);
+	http_work_free(server->remote);
+	server->local = server->remote = NULL;
+	return rc;
 }
 
 void http_server_drain(struct http_server *server)
@@ -316,13 +344,8 @@ void http_server_stop(struct http_server *server, int64_t until_ns)
 	(void)wait_idle(server, until_ns);
 	pthread_mutex_unlock(&server->lock);
 	end_exchanges(server);
-	pthread_mutex_lock(&server->lock);
-	server->stopped = true;
-	pthread_cond_signal(&server->stopping);
-	pthread_mutex_unlock(&server->lock);
-	pthread_join(server->watcher, NULL);
-	MHD_stop_daemon(server->daemon);
-	server->daemon = NULL;
+	end_watcher(server);
+	end_daemon(server);
 }
 
 void http_server_free(struct http_server *server)

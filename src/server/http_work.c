@@ -99,6 +99,25 @@ static void *run_worker(void *arg)
 	return NULL;
 }
 
+/* Under the lock. */
+static enum rc start_worker(struct http_work *work, struct err *err)
+{
+	struct worker *worker = &work->workers[work->started];
+
+	worker->work = work;
+	enum rc rc = thread_start(&worker->thread, work->name, run_worker, worker, err);
+	work->started += rc == RC_OK;
+	return rc;
+}
+
+enum rc http_work_start(struct http_work *work, struct err *err)
+{
+	pthread_mutex_lock(&work->lock);
+	enum rc rc = start_worker(work, err);
+	pthread_mutex_unlock(&work->lock);
+	return rc;
+}
+
 void http_work_submit(struct http_work *work, struct http_job *job)
 {
 	job->next = NULL;
@@ -106,12 +125,8 @@ void http_work_submit(struct http_work *work, struct http_job *job)
 	*work->last = job;
 	work->last = &job->next;
 	/* Who waits may have been woken for an earlier one already. */
-	if (++work->queued > work->waiting && work->started < work->most) {
-		struct worker *worker = &work->workers[work->started++];
-
-		worker->work = work;
-		worker->thread = thread_start(work->name, run_worker, worker);
-	}
+	if (++work->queued > work->waiting && work->started < work->most)
+		(void)start_worker(work, NULL); /* one more; those that are there do it all */
 	pthread_cond_signal(&work->changed);
 	pthread_mutex_unlock(&work->lock);
 }

@@ -6,6 +6,7 @@
 #ifndef CASTOR_SERVER_HTTP_WORK_H
 #define CASTOR_SERVER_HTTP_WORK_H
 
+#include "base/err.h"
 #include "server/client_share.h"
 
 struct http_work;
@@ -21,6 +22,8 @@ struct http_job {
 struct http_work *http_work_new(const char *name, unsigned threads);
 /* Runs what was submitted, then ends the threads. NULL is fine. */
 void http_work_free(struct http_work *work);
+/* Starts the first thread, so that what is submitted is run. RC_NO_MEMORY. */
+enum rc http_work_start(struct http_work *work, struct err *err) MUST_USE;
 void http_work_submit(struct http_work *work, struct http_job *job);
 
 #endif

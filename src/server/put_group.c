@@ -76,6 +76,13 @@ static void *commit_all(void *arg)
 	return NULL;
 }
 
+static void group_free(struct put_group *group)
+{
+	pthread_cond_destroy(&group->changed);
+	pthread_mutex_destroy(&group->lock);
+	free(group);
+}
+
 struct put_group *put_group_new(void)
 {
 	struct put_group *group = mem_zalloc(sizeof(*group));
@@ -83,8 +90,10 @@ struct put_group *put_group_new(void)
 	group->last = &group->first;
 	pthread_mutex_init(&group->lock, NULL);
 	cond_init(&group->changed);
-	group->thread = thread_start("rpc-commit", commit_all, group);
-	return group;
+	if (thread_start(&group->thread, "rpc-commit", commit_all, group, NULL) == RC_OK)
+		return group;
+	group_free(group);
+	return NULL;
 }
 
 void put_group_free(struct put_group *group)
@@ -97,9 +106,7 @@ void put_group_free(struct put_group *group)
 	pthread_cond_signal(&group->changed);
 	pthread_mutex_unlock(&group->lock);
 	pthread_join(group->thread, NULL);
-	pthread_cond_destroy(&group->changed);
-	pthread_mutex_destroy(&group->lock);
-	free(group);
+	group_free(group);
 }
 
 void put_group_enter(struct put_group *group)

@@ -13,6 +13,7 @@
 
 struct put_group;
 
+/* NULL where the system has no thread for it. */
 struct put_group *put_group_new(void);
 void put_group_free(struct put_group *group); /* when every upload has left; NULL is fine */
 

@@ -321,10 +321,10 @@ static void *run(void *arg)
 
 enum rc rpc_accept_start(struct rpc_accept *accept, struct err *err)
 {
-	(void)err;
-	accept->thread = thread_start("rpc-accept", run, accept);
-	accept->started = true;
-	return RC_OK;
+	enum rc rc = thread_start(&accept->thread, "rpc-accept", run, accept, err);
+
+	accept->started = rc == RC_OK;
+	return rc;
 }
 
 void rpc_accept_stop(struct rpc_accept *accept)

@@ -448,10 +448,16 @@ enum rc rpc_server_start(struct rpc_server *server, struct err *err)
 {
 	qsort(server->methods, server->method_count, sizeof(*server->methods),
 	      compare_registrations);
+	enum rc rc = pool_start(server->calls.pool, err);
+	if (rc == RC_OK)
+		rc = pool_start(server->calls.computing, err);
+	if (rc == RC_OK)
+		rc = thread_start(&server->thread, "rpc-queue", serve, server, err);
+	if (rc != RC_OK)
+		return rc;
 	grpc_server_start(server->server);
 	for (int i = 0; i < ACCEPTS_WAITING; i++)
 		accept_call(server);
-	server->thread = thread_start("rpc-queue", serve, server);
 	server->started = true;
 	return rpc_accept_start(server->accept, err);
 }

@@ -370,6 +370,19 @@ static void count_closed(struct nar_upload *upload)
 	pthread_mutex_unlock(&uploads->lock);
 }
 
+/* Its thread has ended, or never began. */
+static void upload_free(struct nar_upload *upload)
+{
+	count_closed(upload);
+	decompress_stream_free(upload->stream);
+	EVP_MD_CTX_free(upload->sha256);
+	pthread_cond_destroy(&upload->filled);
+	pthread_mutex_destroy(&upload->lock);
+	buf_release(&upload->url);
+	free(upload->ring);
+	free(upload);
+}
+
 enum rc nar_upload_open(struct nar_uploads *uploads, struct view url, struct view client,
 			uint64_t expected, nar_upload_wake *wake, void *context,
 			struct nar_upload **out, struct err *err)
@@ -404,9 +417,12 @@ enum rc nar_upload_open(struct nar_uploads *uploads, struct view url, struct vie
 	pthread_cond_init(&upload->filled, NULL);
 	upload->stream = decompress_stream_new(read_sent, upload, url);
 	upload->sha256 = sha256;
-	upload->thread = thread_start("castor-upload", upload_run, upload);
-	*out = upload;
-	return RC_OK;
+	rc = thread_start(&upload->thread, "castor-upload", upload_run, upload, err);
+	if (rc == RC_OK)
+		*out = upload;
+	else
+		upload_free(upload);
+	return rc;
 }
 
 enum rc nar_upload_write(struct nar_upload *upload, struct view bytes, size_t *taken,
@@ -469,12 +485,5 @@ void nar_upload_free(struct nar_upload *upload)
 	pthread_cond_broadcast(&uploads->turn);
 	pthread_mutex_unlock(&uploads->lock);
 	pthread_join(upload->thread, NULL);
-	count_closed(upload);
-	decompress_stream_free(upload->stream);
-	EVP_MD_CTX_free(upload->sha256);
-	pthread_cond_destroy(&upload->filled);
-	pthread_mutex_destroy(&upload->lock);
-	buf_release(&upload->url);
-	free(upload->ring);
-	free(upload);
+	upload_free(upload);
 }

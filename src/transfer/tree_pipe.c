@@ -95,15 +95,21 @@ static void wake_all(struct tree_pipe *pipe)
 	pthread_cond_broadcast(&pipe->collect_cond);
 }
 
-enum rc tree_pipe_fail(struct tree_pipe *pipe, enum rc rc, const struct err *err)
+/* Under the lock. */
+static void fail(struct tree_pipe *pipe, enum rc rc, const struct err *err)
 {
-	pthread_mutex_lock(&pipe->lock);
 	if (!pipe->failed) {
 		pipe->failed = true;
 		pipe->rc = rc;
 		pipe->err = *err;
 	}
 	wake_all(pipe);
+}
+
+enum rc tree_pipe_fail(struct tree_pipe *pipe, enum rc rc, const struct err *err)
+{
+	pthread_mutex_lock(&pipe->lock);
+	fail(pipe, rc, err);
 	pthread_mutex_unlock(&pipe->lock);
 	return rc;
 }
@@ -352,22 +358,33 @@ static void *hash_main(void *arg)
 
 /* ---- All stages ---- */
 
+/* As many as wanted, or as can be had; without a single one the pipe fails. */
+static void start_stage(struct tree_pipe *pipe, const char *name, void *(*run)(void *arg),
+			unsigned wanted)
+{
+	struct err err = ERR_INIT;
+	enum rc rc = RC_OK;
+	unsigned started = 0;
+
+	while (rc == RC_OK && started < wanted) {
+		rc = thread_start(&pipe->threads[pipe->thread_count], name, run, pipe, &err);
+		started += rc == RC_OK;
+		pipe->thread_count += rc == RC_OK;
+	}
+	if (rc != RC_OK && started == 0)
+		fail(pipe, rc, &err);
+}
+
 /* Called with the lock held, by the filling thread. */
 static void start_stages(struct tree_pipe *pipe)
 {
-	pthread_t *thread = pipe->threads;
-
-	if (thread)
+	if (pipe->threads)
 		return;
-	pipe->threads = thread =
+	pipe->threads =
 		mem_array(pipe->load_threads + pipe->encode_threads + 1, sizeof(*pipe->threads));
-	if (!pipe->source.bare)
-		*thread++ = thread_start("import-hash", hash_main, pipe);
-	for (unsigned i = 0; i < pipe->load_threads; i++)
-		*thread++ = thread_start("import-load", load_main, pipe);
-	for (unsigned i = 0; i < pipe->encode_threads; i++)
-		*thread++ = thread_start("import-encode", encode_main, pipe);
-	pipe->thread_count = (unsigned)(thread - pipe->threads);
+	start_stage(pipe, "import-hash", hash_main, pipe->source.bare ? 0 : 1);
+	start_stage(pipe, "import-load", load_main, pipe->load_threads);
+	start_stage(pipe, "import-encode", encode_main, pipe->encode_threads);
 }
 
 /* A tree of one block: its stages follow each other here, and no thread is started for them. */
@@ -483,8 +500,12 @@ void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_bat
 
 void tree_pipe_start(struct tree_pipe *pipe)
 {
-	pipe->fill_thread = thread_start("import-fill", fill_main, pipe);
-	pipe->filling = true;
+	struct err err = ERR_INIT;
+	enum rc rc = thread_start(&pipe->fill_thread, "import-fill", fill_main, pipe, &err);
+
+	pipe->filling = rc == RC_OK;
+	if (rc != RC_OK)
+		tree_pipe_fail(pipe, rc, &err);
 }
 
 static void join_all(struct tree_pipe *pipe)

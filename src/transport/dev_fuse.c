@@ -245,13 +245,16 @@ static void *reader_run(void *arg)
 	return NULL;
 }
 
-static void reader_start(struct reader *reader)
+static enum rc reader_start(struct reader *reader, struct err *err)
 {
 	if (!reader->request)
 		reader->request = request_get(reader->dev, false);
 	atomic_store(&reader->state, READER_RUNNING);
-	reader->thread =
-		thread_start(reader->relief ? "castor-relief" : "castor-fuse", reader_run, reader);
+	enum rc rc = thread_start(&reader->thread, reader->relief ? "castor-relief" : "castor-fuse",
+				  reader_run, reader, err);
+	if (rc != RC_OK)
+		atomic_store(&reader->state, READER_NONE);
+	return rc;
 }
 
 /* The watch */
@@ -286,8 +289,11 @@ static void start_relief(struct dev_fuse *dev)
 			continue;
 		if (atomic_load(&reader->state) == READER_FINISHED)
 			pthread_join(reader->thread, NULL);
-		log_debug("all FUSE threads wait: starting another");
-		reader_start(reader);
+		struct err err = ERR_INIT;
+		if (reader_start(reader, &err) == RC_OK)
+			log_debug("all FUSE threads wait: another was started");
+		else
+			log_warning("all FUSE threads wait: %s", err.message);
 		return;
 	}
 }
@@ -380,7 +386,7 @@ enum rc dev_fuse_new(struct connection *connection, struct dev_fuse **out, struc
 	return RC_OK;
 }
 
-void dev_fuse_serve(struct dev_fuse *dev, unsigned threads)
+enum rc dev_fuse_serve(struct dev_fuse *dev, unsigned threads, struct err *err)
 {
 	assert(threads > 0 && !dev->watching);
 	dev->ordinary = threads;
@@ -390,10 +396,16 @@ void dev_fuse_serve(struct dev_fuse *dev, unsigned threads)
 		dev->readers[i].dev = dev;
 		dev->readers[i].relief = i >= threads;
 	}
-	for (unsigned i = 0; i < threads; i++)
-		reader_start(&dev->readers[i]);
-	dev->watch = thread_start("castor-watch", watch_run, dev);
+	/* One serves a mount; the watch starts others where it waits. */
+	enum rc rc = reader_start(&dev->readers[0], err);
+	if (rc == RC_OK)
+		rc = thread_start(&dev->watch, "castor-watch", watch_run, dev, err);
+	if (rc != RC_OK)
+		return rc;
 	dev->watching = true;
+	for (unsigned i = 1; i < threads; i++)
+		(void)reader_start(&dev->readers[i], NULL);
+	return RC_OK;
 }
 
 static void stop_watching(struct dev_fuse *dev)

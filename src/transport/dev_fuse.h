@@ -18,7 +18,7 @@ struct dev_fuse;
 enum rc dev_fuse_new(struct connection *connection, struct dev_fuse **out,
 		     struct err *err) MUST_USE;
 /* Lets at least that many threads read. From one thread at a time. */
-void dev_fuse_serve(struct dev_fuse *dev, unsigned threads);
+enum rc dev_fuse_serve(struct dev_fuse *dev, unsigned threads, struct err *err) MUST_USE;
 /* After connection->stopping was set and the session's requests were cancelled: waits until no
  * request is in the session. The threads go on refusing. */
 void dev_fuse_quiesce(struct dev_fuse *dev);

@@ -81,7 +81,8 @@ struct queue {
 	int wake;
 	uint64_t woken;   /* what is read from it */
 	pthread_t thread; /* for its owner */
-	pthread_t self;   /* the same, for requests: set before the first of them */
+	bool started;
+	pthread_t self; /* the same, for requests: set before the first of them */
 	struct entry *entries;
 	uint8_t *payloads;
 	unsigned alive;     /* entries that the kernel still knows */
@@ -99,7 +100,6 @@ struct fuse_uring {
 	unsigned queue_count, depth;
 	uint32_t max_read;
 	size_t payload_size;
-	bool serving;
 	atomic_bool ready; /* every queue has registered */
 	atomic_bool lost;
 
@@ -506,22 +506,26 @@ enum rc fuse_uring_serve(struct fuse_uring *uring, struct connection *connection
 
 	for (unsigned i = 0; i < uring->queue_count; i++)
 		make_entries(&uring->queues[i]);
-	uring->serving = true;
-	for (unsigned i = 0; i < uring->queue_count; i++)
-		uring->queues[i].thread =
-			thread_start("castor-uring", queue_run, &uring->queues[i]);
+	unsigned started = 0;
+	enum rc rc = RC_OK;
+	while (rc == RC_OK && started < uring->queue_count) {
+		struct queue *queue = &uring->queues[started];
+		rc = thread_start(&queue->thread, "castor-uring", queue_run, queue, err);
+		queue->started = rc == RC_OK;
+		started += queue->started;
+	}
 
 	pthread_mutex_lock(&uring->lock);
-	while (uring->reported < uring->queue_count)
+	while (uring->reported < started)
 		pthread_cond_wait(&uring->changed, &uring->lock);
 	pthread_mutex_unlock(&uring->lock);
-	for (unsigned i = 0; i < uring->queue_count; i++) {
+	for (unsigned i = 0; rc == RC_OK && i < uring->queue_count; i++) {
 		if (uring->queues[i].failure != 0)
 			return err_errno(err, -uring->queues[i].failure,
 					 "cannot register FUSE over io_uring");
 	}
-	atomic_store(&uring->ready, true);
-	return RC_OK;
+	atomic_store(&uring->ready, rc == RC_OK);
+	return rc;
 }
 
 bool fuse_uring_lost(const struct fuse_uring *uring)
@@ -539,7 +543,7 @@ void fuse_uring_quiesce(struct fuse_uring *uring)
 
 static void queue_release(struct queue *queue)
 {
-	if (queue->uring->serving) {
+	if (queue->started) {
 		atomic_store(&queue->quit, true);
 		wake(queue);
 		pthread_join(queue->thread, NULL);

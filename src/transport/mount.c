@@ -241,8 +241,10 @@ static enum rc serve(struct mount *mount, struct fs *fs, int fd,
 		mount->uring = NULL;
 	}
 	unsigned threads = options->threads ? options->threads : machine_cpus();
-	dev_fuse_serve(mount->dev, by_rings ? 1 : threads);
-	return RC_OK;
+	rc = dev_fuse_serve(mount->dev, by_rings ? 1 : threads, err);
+	if (rc != RC_OK)
+		end(mount);
+	return rc;
 }
 
 static void mount_free(struct mount *mount)

@@ -423,9 +423,11 @@ static enum rc start(struct queue *queue, int kick, struct err *err)
 	}
 	queue->wake = wake;
 	queue->kick = kick;
-	queue->started = true;
-	queue->thread = thread_start("castor-virtio", queue_run, queue);
-	return RC_OK;
+	rc = thread_start(&queue->thread, "castor-virtio", queue_run, queue, err);
+	queue->started = rc == RC_OK;
+	if (rc != RC_OK)
+		close(wake);
+	return rc;
 }
 
 /* What only waits for a service may wait for long: interrupts it. */

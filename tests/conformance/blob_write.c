@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/pool.h"
+#include "threads.h"
 
 /* ---- Writing ---- */
 
@@ -199,7 +200,7 @@ static void many_threads(struct fixture *fixture)
 
 	for (unsigned i = 0; i < THREADS; i++) {
 		workers[i] = (struct worker){ fixture->services.blobs, i, false };
-		threads[i] = thread_start("test", work, &workers[i]);
+		threads[i] = testing_thread("test", work, &workers[i]);
 	}
 	for (unsigned i = 0; i < THREADS; i++) {
 		pthread_join(threads[i], NULL);

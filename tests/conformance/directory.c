@@ -8,7 +8,7 @@
 
 #include "base/hashmap.h"
 #include "base/mem.h"
-#include "base/pool.h"
+#include "threads.h"
 
 /* ---- Making directories ---- */
 
@@ -443,7 +443,7 @@ static void many_threads(struct fixture *fixture)
 
 	for (unsigned i = 0; i < THREADS; i++) {
 		workers[i] = (struct worker){ fixture->services.directories, i, false };
-		threads[i] = thread_start("test", work, &workers[i]);
+		threads[i] = testing_thread("test", work, &workers[i]);
 	}
 	for (unsigned i = 0; i < THREADS; i++) {
 		pthread_join(threads[i], NULL);

@@ -4,7 +4,7 @@
 #include <pthread.h>
 
 #include "base/mem.h"
-#include "base/pool.h"
+#include "threads.h"
 
 static struct node node_of(uint64_t number)
 {
@@ -139,7 +139,7 @@ static void many_threads(struct fixture *fixture)
 	void *failed;
 
 	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
-		threads[i] = thread_start("test", work, fixture->services.nar_facts);
+		threads[i] = testing_thread("test", work, fixture->services.nar_facts);
 	for (size_t i = 0; i < ARRAY_LEN(threads); i++) {
 		pthread_join(threads[i], &failed);
 		assert_null(failed);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "base/pool.h"
+#include "threads.h"
 
 /* The path info of a file, its hash drawn from the number. To be released. */
 static struct path_info make(uint64_t number)
@@ -362,7 +362,7 @@ static void many_threads(struct fixture *fixture)
 
 	for (unsigned i = 0; i < THREADS; i++) {
 		workers[i] = (struct worker){ fixture->services.path_infos, i, false };
-		threads[i] = thread_start("test", work, &workers[i]);
+		threads[i] = testing_thread("test", work, &workers[i]);
 	}
 	for (unsigned i = 0; i < THREADS; i++) {
 		pthread_join(threads[i], NULL);

@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
-#include "base/pool.h"
+#include "threads.h"
 
 enum { CONNECTIONS_MAX = 1024, HEAD_MAX = 16384 };
 
@@ -170,7 +170,7 @@ static void *accept_all(void *context)
 		server->connections[at] = (struct connection){ .server = server, .fd = fd };
 		atomic_store(&server->connected, at + 1);
 		server->connections[at].thread =
-			thread_start("http double", serve_connection, &server->connections[at]);
+			testing_thread("http double", serve_connection, &server->connections[at]);
 	}
 }
 
@@ -190,7 +190,7 @@ struct http_double *http_double_start(http_double_answer *answer, void *context)
 	    getsockname(server->listener, (struct sockaddr *)&address, &len) < 0)
 		abort();
 	server->port = ntohs(address.sin_port);
-	server->thread = thread_start("http double", accept_all, server);
+	server->thread = testing_thread("http double", accept_all, server);
 	return server;
 }
 

@@ -5,7 +5,7 @@
 
 #include "base/clock.h"
 #include "base/cond.h"
-#include "base/pool.h"
+#include "threads.h"
 
 struct thing {
 	pthread_mutex_t lock;
@@ -76,7 +76,7 @@ static void a_signal_ends_the_wait(void **state)
 		struct thing thing;
 
 		thing_init(&thing);
-		pthread_t thread = thread_start("signaller", signal_soon, &thing);
+		pthread_t thread = testing_thread("signaller", signal_soon, &thing);
 		assert_ok(thing_await(&thing, &ops[i], &err), &err);
 		pthread_join(thread, NULL);
 	}
@@ -101,7 +101,7 @@ static void an_op_ends_the_wait(void **state)
 	assert_rc(RC_DEADLINE, thing_await(&thing, &op, &err), &err);
 	op = (struct op){ .cancel = &cancel };
 	/* Nobody signals the condition. */
-	pthread_t thread = thread_start("canceller", cancel_soon, &cancel);
+	pthread_t thread = testing_thread("canceller", cancel_soon, &cancel);
 	assert_rc(RC_CANCELLED, thing_await(&thing, &op, &err), &err);
 	pthread_join(thread, NULL);
 	/* What is there is taken, whatever became of the op. */

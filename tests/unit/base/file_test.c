@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 
 #include "base/file.h"
-#include "base/pool.h"
+#include "threads.h"
 
 static int open_new(const char *dir, const char *name)
 {
@@ -90,7 +90,7 @@ static void pipes_come_in_pieces(void **state)
 
 	(void)state;
 	assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
-	feeder = thread_start("feeder", feed, &ends[1]);
+	feeder = testing_thread("feeder", feed, &ends[1]);
 	assert_ok(file_read_full(ends[0], out, 150000, &got, "pipe", &err), &err);
 	assert_int_equal(got, 150000);
 	assert_ok(file_read_full(ends[0], out, 150000, &got, "pipe", &err), &err);

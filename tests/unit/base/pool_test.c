@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/pool.h"
+#include "threads.h"
 
 enum { ORDERED = 1000 };
 
@@ -144,7 +145,7 @@ static void submit_waits_for_room(void **state)
 	for (int i = 0; i < 3; i++)
 		assert_true(pool_try_submit(pool, pass_gate, &gate));
 	assert_false(pool_try_submit(pool, pass_gate, &gate));
-	opener = thread_start("opener", open_soon, &gate);
+	opener = testing_thread("opener", open_soon, &gate);
 	for (int i = 0; i < 50; i++)
 		pool_submit(pool, pass_gate, &gate);
 	pool_free(pool);
@@ -208,7 +209,7 @@ static void many_producers(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
-		threads[i] = thread_start("producer", produce, &producer);
+		threads[i] = testing_thread("producer", produce, &producer);
 	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
 		pthread_join(threads[i], NULL);
 	pool_wait_idle(producer.pool);
@@ -254,6 +255,57 @@ static void threads_are_named_and_deaf(void **state)
 	assert_int_equal(sigismember(&mine, SIGTERM), 0);
 }
 
+static void run_here(void *arg)
+{
+	*(pthread_t *)arg = pthread_self();
+}
+
+/* As with a limit of address space: no stack of that size can be had. */
+static void no_threads(bool none)
+{
+	static size_t size;
+	pthread_attr_t attr;
+
+	assert_int_equal(pthread_getattr_default_np(&attr), 0);
+	if (none)
+		assert_int_equal(pthread_attr_getstacksize(&attr, &size), 0);
+	assert_int_equal(pthread_attr_setstacksize(&attr, none ? (size_t)1 << 50 : size), 0);
+	assert_int_equal(pthread_setattr_default_np(&attr), 0);
+	pthread_attr_destroy(&attr);
+}
+
+static void without_threads(void **state)
+{
+	struct pool *pool = pool_new("none", 3, 1);
+	pthread_t ran = { 0 }, thread;
+	atomic_int counter = 0;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	no_threads(true);
+	assert_rc(RC_NO_MEMORY, thread_start(&thread, "none", open_soon, NULL, &err), &err);
+	assert_says(&err, "cannot start a thread");
+	assert_rc(RC_NO_MEMORY, pool_start(pool, &err), &err);
+	assert_false(pool_try_submit(pool, count, &counter));
+	for (int i = 0; i < 10; i++) {
+		ran = (pthread_t){ 0 };
+		pool_submit(pool, run_here, &ran);
+		assert_true(pthread_equal(ran, pthread_self()));
+	}
+	pool_wait_idle(pool);
+	no_threads(false);
+	assert_ok(pool_start(pool, &err), &err);
+	no_threads(true);
+	/* One does it all. */
+	for (int i = 0; i < 100; i++)
+		pool_submit(pool, count, &counter);
+	pool_submit(pool, run_here, &ran);
+	no_threads(false);
+	pool_free(pool);
+	assert_int_equal(atomic_load(&counter), 100);
+	assert_false(pthread_equal(ran, pthread_self()));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -263,6 +315,7 @@ int main(void)
 		cmocka_unit_test(jobs_may_submit),
 		cmocka_unit_test(many_producers),
 		cmocka_unit_test(threads_are_named_and_deaf),
+		cmocka_unit_test(without_threads),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "base/pool.h"
+#include "threads.h"
 
 enum { THREADS = 6, STEPS = 1500, FILES = 60, BIG = 3 << 20 };
 
@@ -108,7 +108,7 @@ static void all_at_once(void **state)
 	shared.top = fake_find(shared.fake, 1, "d");
 	for (int i = 0; i < THREADS; i++) {
 		workers[i] = (struct worker){ &shared, testing_next(&random) };
-		threads[i] = thread_start("worker", work, &workers[i]);
+		threads[i] = testing_thread("worker", work, &workers[i]);
 	}
 	for (int i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/clock.h"
-#include "base/pool.h"
+#include "threads.h"
 #include "local/shared_commit.h"
 
 static const char *self;
@@ -334,7 +334,7 @@ static void calls_end(bool before)
 		callers[i].op.cancel = &cancel;
 		if (i == 2)
 			callers[i].op.deadline_ns = clock_monotonic_ns() + 50 * NS_PER_MS;
-		threads[i] = thread_start("caller", call, &callers[i]);
+		threads[i] = testing_thread("caller", call, &callers[i]);
 	}
 	/* What is there is read all the same. */
 	if (before)

@@ -14,7 +14,7 @@
 #include <stdatomic.h>
 
 #include "base/op.h"
-#include "base/pool.h"
+#include "threads.h"
 
 enum { BODY = 4 << 20, WAITERS = 64 };
 
@@ -212,7 +212,7 @@ static void fake_start(struct fake *fake, const struct http_limits *limits, cons
 		assert_ok(http_server_trust_proxy(fake->server, proxy, &err), &err);
 	assert_ok(http_server_listen(fake->server, "127.0.0.1:0", &fake->port, &err), &err);
 	assert_ok(http_server_start(fake->server, &err), &err);
-	fake->waker = thread_start("waker", wake_all, fake);
+	fake->waker = testing_thread("waker", wake_all, fake);
 }
 
 static void fake_stop(struct fake *fake, int64_t grace_ns)

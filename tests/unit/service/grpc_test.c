@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-#include "base/pool.h"
+#include "threads.h"
 #include "double/daemon.h"
 #include "double/double.h"
 #include "service/blob/grpc.h"
@@ -115,7 +115,7 @@ static void away_for_a_moment(void **state)
 		assert_true(right);
 		atomic_store(&fixture.plan.calls, 0);
 		atomic_store(&fixture.plan.rc, RC_UNAVAILABLE);
-		pthread_t thread = thread_start("recover", recover, &fixture.plan);
+		pthread_t thread = testing_thread("recover", recover, &fixture.plan);
 		assert_ok(ask(&fixture, directories, &right), &err);
 		assert_true(right);
 		pthread_join(thread, NULL);

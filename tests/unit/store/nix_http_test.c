@@ -5,8 +5,8 @@
 
 #include <zstd.h>
 
-#include "base/pool.h"
 #include "store/nix_fetch.h"
+#include "threads.h"
 
 /* ---- What is good ---- */
 
@@ -627,7 +627,7 @@ static void start_asker(struct asker *asker, struct site *site)
 {
 	asker->site = site;
 	atomic_init(&asker->cancel, false);
-	asker->thread = thread_start("asker", ask, asker);
+	asker->thread = testing_thread("asker", ask, asker);
 }
 
 static void test_one_download_for_many(void **state)

@@ -92,7 +92,7 @@ static void start(struct fixture *fixture)
 	send_request(fixture->peer, FUSE_INIT, 2, 0, &init, sizeof(init));
 	assert_int_equal(dev_fuse_new(&fixture->connection, &fixture->dev, &err), RC_OK);
 	expect_answer(fixture->peer, 2, 0);
-	dev_fuse_serve(fixture->dev, THREADS);
+	assert_int_equal(dev_fuse_serve(fixture->dev, THREADS, NULL), RC_OK);
 }
 
 static void stop(struct fixture *fixture)

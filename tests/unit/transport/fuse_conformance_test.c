@@ -98,7 +98,7 @@ static void dev_open(struct transport *transport)
 	dev_receive(transport, &out);
 	assert_int_equal(out.error, 0);
 	buf_release(&out.reply);
-	dev_fuse_serve(transport->dev, 2);
+	assert_ok(dev_fuse_serve(transport->dev, 2, NULL), NULL);
 }
 
 static void dev_close(struct transport *transport)

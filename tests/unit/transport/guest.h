@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/pool.h"
+#include "threads.h"
 #include "double/double.h"
 #include "double/vhost_user_client.h"
 #include "transport/vhost_user.h"
@@ -89,7 +89,7 @@ static inline void guest_connect_rings(struct guest *guest, unsigned rings, unsi
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	guest->backend_fd = ends[1];
 	guest->served_err = (struct err)ERR_INIT;
-	guest->thread = thread_start("back-end", guest_serve, guest);
+	guest->thread = testing_thread("back-end", guest_serve, guest);
 	guest->serving = true;
 	vu_open(&guest->client, ends[0], rings, slots, reply_room);
 }

@@ -704,7 +704,7 @@ static void changes_while_it_is_read(void **state)
 	uint8_t *requests = mapped + (evil(&guest)->requests - VU_GUEST_BASE);
 	struct changer changer = { .descriptors = (void *)rings, .requests = (void *)requests };
 	atomic_init(&changer.stop, false);
-	pthread_t thread = thread_start("changer", change_everything, &changer);
+	pthread_t thread = testing_thread("changer", change_everything, &changer);
 	int64_t until = clock_monotonic_ns() + 2 * NS_PER_S;
 	unsigned resets = 0, answered = 0;
 	while (clock_monotonic_ns() < until) {

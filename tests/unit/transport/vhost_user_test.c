@@ -335,7 +335,7 @@ static void rings_at_once(void **state)
 	set_up(&guest);
 	for (unsigned i = 0; i < GUEST_RINGS; i++) {
 		readers[i] = (struct reader){ .guest = &guest, .ring = i };
-		threads[i] = thread_start("reader", read_much, &readers[i]);
+		threads[i] = testing_thread("reader", read_much, &readers[i]);
 	}
 	for (unsigned i = 0; i < GUEST_RINGS; i++) {
 		pthread_join(threads[i], NULL);
@@ -435,7 +435,7 @@ static void memory_changes_while_it_serves(void **state)
 	struct guest guest;
 	struct reader reader = { .guest = &guest, .ring = 2 };
 	set_up(&guest);
-	pthread_t thread = thread_start("reader", read_much, &reader);
+	pthread_t thread = testing_thread("reader", read_much, &reader);
 	struct vhost_user_memory_slot slot = {
 		.region = { .guest_address = 0x100000, .size = 1 << 20, .user_address = 0x100000 }
 	};
