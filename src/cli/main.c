@@ -4,12 +4,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -170,12 +172,22 @@ static int mount_helper_status(enum rc rc)
 
 #endif
 
+/* Each arena of malloc takes 64 MiB of address space, where that is scarce. */
+static void save_address_space(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+		mallopt(M_ARENA_MAX, 1);
+}
+
 int main(int argc, char **argv)
 {
 	struct cli cli = { .op = { .cancel = &interrupted } };
 	struct err err = ERR_INIT, flush_err = ERR_INIT;
 	enum rc rc, flushed;
 
+	save_address_space();
 	fill_standard_descriptors();
 	cli.on_terminal = isatty(STDOUT_FILENO) == 1;
 	cli.signal_fd = interrupted_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

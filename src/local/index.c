@@ -17,6 +17,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,7 +31,7 @@
 
 /* Address space is free; what cannot have it (ulimit -v, valgrind) gets less, and grows. */
 #define MAP_SIZE_WISH  ((size_t)1 << 40)
-#define MAP_SIZE_LEAST ((size_t)1 << 26)
+#define MAP_SIZE_LEAST ((size_t)1 << 22)
 
 /* Between two looks whether another process has ended its transaction. */
 #define LOCK_PAUSE_LEAST_NS (NS_PER_MS / 4)
@@ -37,6 +39,8 @@
 
 enum {
 	READERS_MAX = 4096,
+	/* What LMDB makes of it for so many readers, or a little more. */
+	LOCK_FILE_SIZE = READERS_MAX * 64 + 256,
 	POOL_MAX = 64,
 	/* LMDB need not write a page that was allocated and freed again in one transaction, so the
 	 * file may lawfully end a little before the last page that the meta page counts. */
@@ -69,6 +73,7 @@ struct local_index {
 	char *path;
 	MDB_dbi tables[LOCAL_TABLES_];
 	bool building;
+	bool lost; /* under `remap`: the map could not be made again */
 
 	pthread_mutex_t turn_lock;
 	pthread_cond_t turn_ended;
@@ -95,7 +100,14 @@ static enum rc index_error(const struct local_index *index, int rc, struct err *
 		return err_set(err, RC_BUSY, "index %s: more than %d readers at once", path,
 			       READERS_MAX);
 	case MDB_MAP_FULL:
-		return err_set(err, RC_NO_SPACE, "index %s: no address space left to grow", path);
+		return err_set(err, RC_TOO_LARGE, "index %s: an index ends at 1 TiB", path);
+	case MDB_TXN_FULL:
+		return err_set(err, RC_TOO_LARGE,
+			       "index %s: LMDB has no room for so many changes at once", path);
+	case ENOMEM:
+		return err_set(err, RC_NO_MEMORY,
+			       "index %s: no address space or memory left for it (ulimit -v)",
+			       path);
 	case MDB_VERSION_MISMATCH:
 	case MDB_INVALID:
 	case MDB_CORRUPTED:
@@ -136,11 +148,46 @@ static void assert_failed(MDB_env *env, const char *message)
 
 /* ---- Opening ---- */
 
+/* Where address space is limited, threads and buffers need some too. */
+static size_t first_map_size(void)
+{
+	size_t size = MAP_SIZE_WISH;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
+		while (size > limit.rlim_cur / 4 && size > MAP_SIZE_LEAST)
+			size >>= 1;
+	}
+	return size;
+}
+
+/* On a full disk, LMDB's first touch of a lock file that has holes is a SIGBUS. */
+static enum rc fill_lock_file(const struct local_index *index, bool create, mode_t mode,
+			      struct err *err)
+{
+	static const uint8_t zeros[LOCK_FILE_SIZE];
+	AUTO_FREE char *path = mem_printf("%s-lock", index->path);
+	AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) != 0)
+		return index_error(index, errno, err);
+	/* It may be another user's, who has set its mode. */
+	if (create && fchmod(fd, mode) != 0 && errno != EPERM)
+		return err_errno(err, errno, "index %s", path);
+	off_t size = st.st_size > LOCK_FILE_SIZE / 2 ? st.st_size : LOCK_FILE_SIZE;
+	if (fallocate(fd, 0, 0, size) == 0)
+		return RC_OK;
+	if (errno != EOPNOTSUPP && errno != ENOSYS)
+		return err_errno(err, errno, "index %s", path);
+	return st.st_size > 0 ? RC_OK : file_write_all(fd, zeros, sizeof(zeros), path, err);
+}
+
 static enum rc reserve_map(struct local_index *index, int flags, mode_t mode, struct err *err)
 {
 	int rc = ENOMEM;
 
-	for (size_t size = MAP_SIZE_WISH; size >= MAP_SIZE_LEAST; size >>= 1) {
+	for (size_t size = first_map_size(); size >= MAP_SIZE_LEAST; size >>= 1) {
 		rc = mdb_env_create(&index->env);
 		if (rc != 0)
 			return index_error(index, rc, err);
@@ -153,7 +200,8 @@ static enum rc reserve_map(struct local_index *index, int flags, mode_t mode, st
 			return RC_OK;
 		mdb_env_close(index->env);
 		index->env = NULL;
-		if (rc != ENOMEM)
+		/* valgrind: EINVAL */
+		if (rc != ENOMEM && rc != EINVAL)
 			break;
 	}
 	return index_error(index, rc, err);
@@ -290,17 +338,12 @@ static enum rc open_tables(struct local_index *index, bool create, struct err *e
 	return index_error(index, rc, err);
 }
 
-static enum rc set_modes(struct local_index *index, mode_t mode, struct err *err)
+static enum rc set_mode(struct local_index *index, mode_t mode, struct err *err)
 {
-	AUTO_FREE char *lock = mem_printf("%s-lock", index->path);
 	int fd;
 
 	if (mdb_env_get_fd(index->env, &fd) != 0 || fchmod(fd, mode) != 0)
 		return err_errno(err, errno, "index %s", index->path);
-	AUTO_FD int lock_fd = open(lock, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	/* The lock file may be another user's, who has set its mode. */
-	if (lock_fd >= 0 && fchmod(lock_fd, mode) != 0 && errno != EPERM)
-		return err_errno(err, errno, "index %s", lock);
 	return RC_OK;
 }
 
@@ -321,9 +364,11 @@ enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t fi
 	pthread_mutex_init(&index->pool_lock, NULL);
 	enum rc rc = create ? RC_OK : check_start(index, err);
 	if (rc == RC_OK)
+		rc = fill_lock_file(index, create, file_mode, err);
+	if (rc == RC_OK)
 		rc = reserve_map(index, flags, file_mode, err);
 	if (rc == RC_OK && create)
-		rc = set_modes(index, file_mode, err);
+		rc = set_mode(index, file_mode, err);
 	if (rc == RC_OK) {
 		index->lock_fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
 		if (index->lock_fd < 0)
@@ -371,19 +416,42 @@ enum rc local_index_sync(struct local_index *index, struct err *err)
 	return index_error(index, mdb_env_sync(index->env, 1), err);
 }
 
-/* Another process's map was larger (size 0: take its size), or ours is full. No transaction of this
- * process is active while `remap` is held exclusively. */
+/* LMDB unmaps what it has before it maps more, and is lost where that fails. */
+static bool has_address_space(size_t more)
+{
+	void *at = mmap(NULL, more, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return at != MAP_FAILED && munmap(at, more) == 0;
+}
+
+/* The file has outgrown the map, by this process's changes (grow) or by another's. No transaction of
+ * this process is active while `remap` is held exclusively. */
 static int change_map(struct local_index *index, bool grow)
 {
 	MDB_envinfo info;
-	size_t size = 0;
+	MDB_stat stat;
+	int rc = ENOMEM;
 
 	pthread_rwlock_wrlock(&index->remap);
-	mdb_env_info(index->env, &info);
-	if (grow)
-		size = info.me_mapsize * 2;
-	int rc =
-		grow && size > MAP_SIZE_WISH ? MDB_MAP_FULL : mdb_env_set_mapsize(index->env, size);
+	if (!index->lost) {
+		mdb_env_info(index->env, &info);
+		mdb_env_stat(index->env, &stat);
+		size_t least = grow ? info.me_mapsize + MAP_SIZE_LEAST
+				    : (info.me_last_pgno + 1) * stat.ms_psize;
+		size_t size = info.me_mapsize;
+		while (size < least || (grow && size == info.me_mapsize))
+			size *= 2;
+		if (size > info.me_mapsize && !has_address_space(size - info.me_mapsize))
+			size = least;
+		if (grow && least > MAP_SIZE_WISH)
+			rc = MDB_MAP_FULL;
+		else if (size <= info.me_mapsize)
+			rc = 0; /* another thread was here */
+		else if (has_address_space(size - info.me_mapsize)) {
+			rc = mdb_env_set_mapsize(index->env, size);
+			index->lost = rc != 0;
+		}
+	}
 	pthread_rwlock_unlock(&index->remap);
 	return rc;
 }
@@ -413,7 +481,9 @@ enum rc local_index_read(struct local_index *index, struct local_read **out, str
 	}
 	for (;;) {
 		pthread_rwlock_rdlock(&index->remap);
-		if (read->txn)
+		if (index->lost)
+			rc = ENOMEM;
+		else if (read->txn)
 			rc = mdb_txn_renew(read->txn);
 		else
 			rc = mdb_txn_begin(index->env, NULL, MDB_RDONLY, &read->txn);
@@ -555,7 +625,10 @@ static int write_once(struct local_index *index, local_change *change, void *con
 	struct local_write write = { .index = index };
 
 	pthread_rwlock_rdlock(&index->remap);
-	int rc = mdb_txn_begin(index->env, NULL, 0, &write.txn);
+	int dead, rc = index->lost ? ENOMEM : mdb_reader_check(index->env, &dead);
+	/* What killed readers saw need not be kept any longer. */
+	if (rc == 0)
+		rc = mdb_txn_begin(index->env, NULL, 0, &write.txn);
 	if (rc == 0) {
 		*out = change(&write, context, err);
 		if (*out == RC_OK) {

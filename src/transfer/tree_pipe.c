@@ -325,11 +325,11 @@ static struct tree_block *take_hash(struct tree_pipe *pipe)
 static void *hash_main(void *arg)
 {
 	struct tree_pipe *pipe = arg;
-	EVP_MD_CTX *sha = EVP_MD_CTX_new();
+	EVP_MD_CTX *sha = pipe->sha256;
 	struct tree_block *block;
 	struct err err = ERR_INIT;
 	uint64_t total = 0;
-	bool well = sha && EVP_DigestInit_ex(sha, EVP_sha256(), NULL);
+	bool well = sha != NULL;
 
 	pthread_mutex_lock(&pipe->lock);
 	while (well && (block = take_hash(pipe))) {
@@ -348,7 +348,6 @@ static void *hash_main(void *arg)
 		pipe->facts.nar_size = total;
 	}
 	pthread_mutex_unlock(&pipe->lock);
-	EVP_MD_CTX_free(sha);
 	if (!well)
 		tree_pipe_fail(pipe,
 			       err_set(&err, RC_NO_MEMORY, "libcrypto cannot compute SHA-256"),
@@ -501,6 +500,13 @@ void tree_pipe_init(struct tree_pipe *pipe, const struct op *op, struct blob_bat
 void tree_pipe_start(struct tree_pipe *pipe)
 {
 	struct err err = ERR_INIT;
+
+	/* Before there are threads and buffers: libcrypto crashes where its first use finds no memory. */
+	pipe->sha256 = pipe->source.bare ? NULL : EVP_MD_CTX_new();
+	if (pipe->sha256 && EVP_DigestInit_ex(pipe->sha256, EVP_sha256(), NULL) != 1) {
+		EVP_MD_CTX_free(pipe->sha256);
+		pipe->sha256 = NULL;
+	}
 	enum rc rc = thread_start(&pipe->fill_thread, "import-fill", fill_main, pipe, &err);
 
 	pipe->filling = rc == RC_OK;
@@ -545,6 +551,7 @@ void tree_pipe_release(struct tree_pipe *pipe)
 	free(pipe->ring);
 	free(pipe->idle);
 	free(pipe->threads);
+	EVP_MD_CTX_free(pipe->sha256);
 	pthread_cond_destroy(&pipe->fill_cond);
 	pthread_cond_destroy(&pipe->load_cond);
 	pthread_cond_destroy(&pipe->hash_cond);

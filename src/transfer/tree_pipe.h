@@ -132,7 +132,8 @@ struct tree_pipe {
 	size_t idle_count;
 	pthread_cond_t fill_cond, load_cond, hash_cond, encode_cond, collect_cond;
 
-	struct nar_facts facts; /* by `hash`, once it has seen all */
+	struct nar_facts facts;       /* by `hash`, once it has seen all */
+	struct evp_md_ctx_st *sha256; /* of the NAR; of the hashing thread, once it is there */
 	pthread_t fill_thread;
 	bool filling;
 	pthread_t *threads; /* of the other stages; NULL: none were started yet */

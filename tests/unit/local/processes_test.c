@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -91,6 +92,56 @@ static void helper_stop(const char *dir)
 
 	assert_ok(local_index_write(store->index, &op_none, stop_here, NULL, &err), &err);
 	local_store_unref(store);
+}
+
+static enum rc put_much(struct local_write *write, void *context, struct err *err)
+{
+	static uint8_t value[1 << 20];
+	unsigned count = *(const unsigned *)context;
+	enum rc rc = RC_OK;
+
+	for (uint32_t i = 0; rc == RC_OK && i < count; i++)
+		rc = local_write_put(write, LOCAL_TABLE_PENDING, view_of(&i, sizeof(i)),
+				     view_of(value, sizeof(value)), err);
+	return rc;
+}
+
+/* Opens the index, with as much address space as it has then and `writer` MiB more, and for each byte that it
+ * is sent looks into it ('k': and keeps what it sees) or writes much to it ('w'). 'f': frees it of the limit
+ * first. */
+static void helper_look(const char *dir, unsigned writer)
+{
+	struct local_store *store;
+	struct rlimit limit;
+	struct err err = ERR_INIT;
+	unsigned long pages = 0;
+	char byte;
+
+	FILE *statm = fopen("/proc/self/statm", "r");
+	assert_int_equal(fscanf(statm, "%lu", &pages), 1);
+	fclose(statm);
+	assert_int_equal(getrlimit(RLIMIT_AS, &limit), 0);
+	limit.rlim_cur = pages * 4096 + ((rlim_t)writer << 20);
+	limit.rlim_cur = writer > 0 ? limit.rlim_cur : limit.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+	store = fixture_open(dir);
+	dprintf(STDOUT_FILENO, "open\n");
+	while (read(STDIN_FILENO, &byte, 1) == 1) {
+		struct local_read *reading = NULL;
+		unsigned count = 100;
+		enum rc rc;
+
+		limit.rlim_cur = byte == 'f' ? limit.rlim_max : limit.rlim_cur;
+		assert_int_equal(setrlimit(RLIMIT_AS, &limit), 0);
+		if (byte == 'w')
+			rc = local_index_write(store->index, &op_none, put_much, &count, &err);
+		else
+			rc = local_index_read(store->index, &reading, &err);
+		dprintf(STDOUT_FILENO, "%s\n", rc_name(rc));
+		if (byte != 'k')
+			local_read_end(reading);
+	}
+	_exit(0);
 }
 
 static pid_t start(const char *what, const char *dir, unsigned writer, int out)
@@ -364,6 +415,123 @@ static void calls_end(bool before)
 	local_store_unref(store);
 }
 
+struct looker {
+	pid_t pid;
+	int to;
+	FILE *from;
+};
+
+static void looker_says(struct looker *looker, const char *what)
+{
+	char line[64] = "";
+
+	assert_non_null(fgets(line, sizeof(line), looker->from));
+	line[strcspn(line, "\n")] = '\0';
+	assert_string_equal(line, what);
+}
+
+static void looker_start(struct looker *looker, const char *dir, unsigned more)
+{
+	int in[2], out[2], before = dup(STDIN_FILENO);
+
+	assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+	assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+	dup2(in[0], STDIN_FILENO);
+	looker->pid = start("look", dir, more, out[1]);
+	dup2(before, STDIN_FILENO);
+	close(before);
+	close(in[0]);
+	close(out[1]);
+	looker->to = in[1];
+	looker->from = fdopen(out[0], "r");
+	looker_says(looker, "open");
+}
+
+static void looker_look(struct looker *looker, char how, const char *says)
+{
+	assert_int_equal(write(looker->to, &how, 1), 1);
+	looker_says(looker, says);
+}
+
+static void looker_end(struct looker *looker, int signal)
+{
+	int status;
+
+	if (signal)
+		kill(looker->pid, signal);
+	close(looker->to);
+	fclose(looker->from);
+	assert_int_equal(waitpid(looker->pid, &status, 0), looker->pid);
+	assert_int_equal(WIFSIGNALED(status) ? WTERMSIG(status) : 0, signal);
+}
+
+/* An index that grows past the address space that a reader has: the reader is told so. */
+static void test_outgrown(void **state)
+{
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+	(void)state;
+	skip(); /* they take terabytes of address space */
+#endif
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	struct local_store *store = fixture_open(dir);
+	struct looker looker;
+	struct err err = ERR_INIT;
+	unsigned count = 90;
+
+	(void)state;
+	alarm(100);
+	looker_start(&looker, dir, 40);
+	looker_look(&looker, 'e', "ok");
+	looker_look(&looker, 'w', "out of memory");
+	looker_look(&looker, 'e', "ok");
+	assert_ok(local_index_write(store->index, &op_none, put_much, &count, &err), &err);
+	looker_look(&looker, 'e', "out of memory");
+	looker_look(&looker, 'e', "out of memory");
+	/* It lost nothing by that. */
+	looker_look(&looker, 'f', "ok");
+	looker_look(&looker, 'w', "ok");
+	looker_end(&looker, 0);
+	/* One with enough of it follows. */
+	looker_start(&looker, dir, 500);
+	looker_look(&looker, 'e', "ok");
+	count = 120;
+	assert_ok(local_index_write(store->index, &op_none, put_much, &count, &err), &err);
+	looker_look(&looker, 'e', "ok");
+	looker_end(&looker, 0);
+	local_store_unref(store);
+}
+
+static off_t index_size(const char *dir)
+{
+	AUTO_FREE char *path = mem_printf("%s/index.mdb", dir);
+	struct stat st;
+
+	assert_int_equal(stat(path, &st), 0);
+	return st.st_size;
+}
+
+/* A reader that was killed keeps nobody from writing over what it saw. */
+static void test_stale_reader(void **state)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	struct local_store *store = fixture_open(dir);
+	struct looker looker;
+	struct err err = ERR_INIT;
+	unsigned count = 1;
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		assert_ok(local_index_write(store->index, &op_none, put_much, &count, &err), &err);
+	off_t before = index_size(dir);
+	looker_start(&looker, dir, 0);
+	looker_look(&looker, 'k', "ok");
+	looker_end(&looker, SIGKILL);
+	for (int i = 0; i < 20; i++)
+		assert_ok(local_index_write(store->index, &op_none, put_much, &count, &err), &err);
+	assert_in_range(index_size(dir), 1, (uintmax_t)before + (4 << 20));
+	local_store_unref(store);
+}
+
 static void test_stopped(void **state)
 {
 	(void)state;
@@ -381,6 +549,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(test_packs_are_taken_over),
 		cmocka_unit_test(test_killed),
 		cmocka_unit_test(test_stopped),
+		cmocka_unit_test(test_outgrown),
+		cmocka_unit_test(test_stale_reader),
 	};
 
 	self = "/proc/self/exe";
@@ -391,6 +561,8 @@ int main(int argc, char **argv)
 			helper_write(argv[2], writer);
 		else if (strcmp(argv[1], "stop") == 0)
 			helper_stop(argv[2]);
+		else if (strcmp(argv[1], "look") == 0)
+			helper_look(argv[2], writer);
 		else
 			helper_until_killed(argv[2], writer);
 		return 0;
