@@ -8,6 +8,8 @@
 
 #include "base/file.h"
 #include "base/mem.h"
+#include "base/text.h"
+#include "nix/nixbase32.h"
 
 enum { CLOSURE_FILE_MAX = 256 << 20, STEP = 1 << 16 };
 
@@ -52,11 +54,21 @@ static enum rc read_json(const char *name, json_t **out, struct err *err)
 	return RC_OK;
 }
 
-/* ---- One path ---- */
+/* ---- One path ----
+ *
+ * Of nix before 2.33, and its JSON format 1: paths whole, a content address and signatures as text. Of format 2:
+ * base names, {"method", "hash"} and {"keyName", "sig"}.
+ */
 
 static struct view text_of(json_t *value)
 {
 	return view_of(json_string_value(value), json_string_length(value));
+}
+
+static enum rc parse_path(struct view text, struct store_path *out, struct err *err)
+{
+	return text.len > 0 && text.ptr[0] == '/' ? store_path_parse(text, out, err)
+						  : store_path_parse_basename(text, out, err);
 }
 
 static enum rc wrong(const char *key, const char *what, struct err *err)
@@ -81,7 +93,7 @@ static enum rc read_references(json_t *list, struct path_info *info, struct err 
 	info->references = mem_array(json_array_size(list) + 1, sizeof(*info->references));
 	json_array_foreach(list, i, value)
 	{
-		enum rc rc = store_path_parse(text_of(value), &info->references[i], err);
+		enum rc rc = parse_path(text_of(value), &info->references[i], err);
 
 		if (rc != RC_OK)
 			return err_context(err, rc, "references");
@@ -93,6 +105,14 @@ static enum rc read_references(json_t *list, struct path_info *info, struct err 
 			info->references[kept++] = info->references[i];
 	info->reference_count = kept;
 	return RC_OK;
+}
+
+/* "" where there is none. */
+static const char *string_in(json_t *object, const char *key)
+{
+	const char *text = json_string_value(json_object_get(object, key));
+
+	return text ? text : "";
 }
 
 static enum rc read_signatures(json_t *list, struct path_info *info, struct err *err)
@@ -107,7 +127,11 @@ static enum rc read_signatures(json_t *list, struct path_info *info, struct err 
 	info->signatures = mem_array(json_array_size(list) + 1, sizeof(*info->signatures));
 	json_array_foreach(list, i, value)
 	{
-		enum rc rc = signature_parse(text_of(value), &info->signatures[i], err);
+		char *both AUTO_FREE =
+			mem_printf("%s:%s", string_in(value, "keyName"), string_in(value, "sig"));
+		enum rc rc = signature_parse(json_is_object(value) ? view_of_string(both)
+								   : text_of(value),
+					     &info->signatures[i], err);
 
 		if (rc != RC_OK)
 			return err_context(err, rc, "signatures");
@@ -122,7 +146,7 @@ static enum rc read_deriver(json_t *value, struct path_info *info, struct err *e
 
 	if (!json_is_string(value))
 		return RC_OK;
-	rc = store_path_parse(text_of(value), &info->deriver, err);
+	rc = parse_path(text_of(value), &info->deriver, err);
 	if (rc != RC_OK)
 		return err_context(err, rc, "deriver");
 	store_path_drop_drv(&info->deriver);
@@ -130,13 +154,45 @@ static enum rc read_deriver(json_t *value, struct path_info *info, struct err *e
 	return RC_OK;
 }
 
+/* {"method": "nar", "hash": "sha256-…"} as "fixed:r:sha256:…". */
+static enum rc print_ca(json_t *object, struct buf *out, struct err *err)
+{
+	static const struct {
+		const char *method, *prefix;
+	} methods[] = { { "nar", "fixed:r:" },
+			{ "flat", "fixed:" },
+			{ "text", "text:" },
+			{ "git", "fixed:git:" } };
+	const char *method = string_in(object, "method"), *hash = string_in(object, "hash");
+	const char *dash = strchr(hash, '-');
+	struct buf bytes CLEANUP(buf_release) = BUF_INIT;
+	char text[NIXBASE32_LEN(64) + 1];
+
+	if (!dash || !base64_decode(BASE64_STANDARD, view_of_string(dash + 1), &bytes) ||
+	    bytes.len == 0 || bytes.len > 64)
+		return wrong("ca", "its hash is none", err);
+	nixbase32_encode(bytes.ptr, bytes.len, text);
+	for (size_t i = 0; i < ARRAY_LEN(methods); i++) {
+		if (strcmp(methods[i].method, method) != 0)
+			continue;
+		buf_printf(out, "%s%.*s:%s", methods[i].prefix, (int)(dash - hash), hash, text);
+		return RC_OK;
+	}
+	return wrong("ca", "of no method that is known", err);
+}
+
 static enum rc read_ca(json_t *value, struct path_info *info, struct err *err)
 {
-	enum rc rc;
+	struct buf text CLEANUP(buf_release) = BUF_INIT;
+	enum rc rc = RC_OK;
 
-	if (!json_is_string(value) || json_string_length(value) == 0)
-		return RC_OK;
-	rc = path_info_parse_ca(info, text_of(value), err);
+	if (json_is_object(value))
+		rc = print_ca(value, &text, err);
+	else if (json_is_string(value))
+		buf_append_view(&text, text_of(value));
+	if (rc != RC_OK || text.len == 0)
+		return rc;
+	rc = path_info_parse_ca(info, buf_view(&text), err);
 	return rc == RC_OK ? RC_OK : err_context(err, rc, "ca");
 }
 
@@ -166,7 +222,7 @@ static enum rc add_path(struct reading *reading, struct view path, json_t *objec
 {
 	struct closure_file *out = reading->out;
 	struct path_info info = { .nar_size = 0 };
-	enum rc rc = store_path_parse(path, &info.path, err);
+	enum rc rc = parse_path(path, &info.path, err);
 
 	if (rc == RC_OK && reading->whole)
 		rc = read_content(object, &info, err);
@@ -188,11 +244,21 @@ static enum rc add_path(struct reading *reading, struct view path, json_t *objec
 static enum rc add_listed(struct reading *reading, json_t *root, struct err *err)
 {
 	json_t *closure = json_object_get(root, "closure");
+	json_t *version = json_object_get(root, "version");
 	const char *key;
 	json_t *value;
 	size_t i;
 	enum rc rc = RC_OK;
 
+	if (!closure && json_is_integer(version)) {
+		closure = json_object_get(root, "info");
+		if (json_integer_value(version) != 2 || !json_is_object(closure))
+			return err_set(err, RC_UNSUPPORTED,
+				       "%s: castor knows JSON of formats 1 and 2", reading->name);
+		if (strcmp(string_in(root, "storeDir"), STORE_DIR) != 0)
+			return err_set(err, RC_INVALID, "%s: of another store than " STORE_DIR,
+				       reading->name);
+	}
 	if (!closure)
 		closure = root;
 	if (json_is_object(closure)) {

@@ -249,7 +249,7 @@ static struct exchange *exchange_new(struct http_server *server, struct MHD_Conn
 	exchange->base.path = path_of(target);
 	exchange->base.client = client_of(exchange);
 	exchange->op.cancel = &exchange->cancelled;
-	exchange->op.trace = atomic_fetch_add(&server->traces, 1) + 1;
+	exchange->op.trace = op_trace_new();
 	length = http_header(&exchange->base, "Content-Length");
 	exchange->base.has_body = (length && strcmp(length, "0") != 0) ||
 				  http_header(&exchange->base, "Transfer-Encoding");

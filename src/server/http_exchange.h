@@ -33,7 +33,6 @@ struct http_server {
 	bool started, drained;
 	atomic_bool draining; /* whatever is asked now is refused */
 	atomic_bool ending;   /* and whatever waits is cut off */
-	atomic_uint_least64_t traces;
 	atomic_size_t blocks_memory; /* of bodies that are being sent */
 
 	pthread_mutex_t lock;

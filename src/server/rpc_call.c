@@ -507,7 +507,8 @@ static enum rc open_call(struct rpc_call *call)
 	call->state = call->method->state_size > 0 ? mem_zalloc(call->method->state_size) : NULL;
 	call->opened = true;
 	call->op = (struct op){ .deadline_ns = deadline_of(&call->details),
-				.cancel = &call->cancelled };
+				.cancel = &call->cancelled,
+				.trace = op_trace_new() };
 	rpc_patience_begin(call, call->calls->first_message_ns);
 	list(call);
 	return RC_OK;
