@@ -31,8 +31,8 @@ struct http_server {
 	int stop_fd; /* an eventfd: the accepting thread ends */
 	pthread_t accepter, watcher;
 	bool started, drained;
-	atomic_bool draining; /* whatever is asked now is refused */
-	atomic_bool ending;   /* and whatever waits is cut off */
+	atomic_bool draining;        /* whatever is asked now is refused */
+	atomic_bool ending;          /* and whatever waits is cut off */
 	atomic_size_t blocks_memory; /* of bodies that are being sent */
 
 	pthread_mutex_t lock;
