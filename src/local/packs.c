@@ -180,7 +180,6 @@ static enum rc open_pack(struct local_packs *packs, uint32_t id, struct pack_fil
 	if (fd < 0)
 		return err_errno(err, errno, "pack %s", name);
 	*out = pack_file_new(id, fd);
-	lru_put(packs->files, &id, *out, 1);
 	return RC_OK;
 }
 
@@ -198,6 +197,8 @@ static enum rc get_pack(struct local_packs *packs, uint32_t id, struct pack_file
 	*out = lru_get(packs->files, &id);
 	if (!*out)
 		rc = open_pack(packs, id, out, err);
+	if (*out)
+		lru_put(packs->files, &id, *out, 1);
 	pthread_mutex_unlock(&packs->open_lock);
 	return rc;
 }
@@ -233,6 +234,7 @@ struct record {
 	const struct local_place *place;
 	const struct digest *digest;
 	uint8_t *frame; /* place->stored bytes */
+	bool summed;    /* compare the checksum of a chunk, too */
 };
 
 static const char *const kind_names[] = {
@@ -277,7 +279,7 @@ static enum rc check_record(const uint8_t *head, const struct record *record, st
 	struct local_record_header header;
 	enum rc rc = check_header(head, record, &header, err);
 
-	if (rc == RC_OK && record->kind != LOCAL_RECORD_CHUNK)
+	if (rc == RC_OK && (record->kind != LOCAL_RECORD_CHUNK || record->summed))
 		rc = check_sum(head, record, &header, err);
 	return rc;
 }
@@ -389,8 +391,8 @@ static enum rc read_raw_blocks(struct pack_file *file, const struct record *reco
 	return check_record(head, record, err);
 }
 
-static enum rc read_compressed(struct local_packs *packs, struct pack_file *file,
-			       struct record *record, void *out, struct err *err)
+static enum rc read_frame(struct local_packs *packs, struct pack_file *file, struct record *record,
+			  void *out, struct err *err)
 {
 	const struct local_place *place = record->place;
 	struct buf scratch;
@@ -434,7 +436,7 @@ enum rc local_packs_chunk(struct local_packs *packs, const struct local_place_va
 	if (rc != RC_OK)
 		return rc;
 	if (place->stored <= place->raw)
-		return read_compressed(packs, file, &record, out, err);
+		return read_frame(packs, file, &record, out, err);
 	pack_file_read_ahead(file, place->offset, record_end(place) - place->offset);
 	rc = read_raw_blocks(file, &record, out, err);
 	return rc == RC_OK ? rc : place_context(err, rc, "chunk", digest, place);
@@ -455,8 +457,8 @@ enum rc local_packs_frames(struct local_packs *packs, const struct local_place *
 		do {
 			const struct local_place *place = &places[at + n];
 
-			records[n] =
-				(struct record){ LOCAL_RECORD_CHUNK, place, &digests[at + n], out };
+			records[n] = (struct record){ LOCAL_RECORD_CHUNK, place, &digests[at + n],
+						      out, false };
 			n++;
 			out += place->stored;
 		} while (n < NEIGHBOURS_MAX && at + n < count &&
@@ -468,6 +470,42 @@ enum rc local_packs_frames(struct local_packs *packs, const struct local_place *
 			return rc;
 	}
 	return RC_OK;
+}
+
+static enum rc read_whole(struct local_packs *packs, const struct local_place_value *value,
+			  enum local_record_kind kind, const struct digest *digest, void *out,
+			  struct err *err)
+{
+	struct record record = { kind, &value->place, digest, NULL, true };
+	AUTO_PACK_FILE struct pack_file *file = NULL;
+
+	if (value->place.pack == 0)
+		return read_stretch(packs, value, digest, out, err);
+	/* Anew: one that is open may be of a file that has not its name any more. */
+	enum rc rc = open_pack(packs, value->place.pack, &file, err);
+	return rc == RC_OK ? read_frame(packs, file, &record, out, err) : rc;
+}
+
+enum rc local_packs_check(struct local_packs *packs, const struct local_place_value *value,
+			  enum local_record_kind kind, const struct digest *digest, struct err *err)
+{
+	const struct local_place *place = &value->place;
+	struct buf data;
+
+	if (!scratch_take(packs, place->raw ? place->raw : 1, &data))
+		return err_set(err, RC_NO_MEMORY, "no memory for %u bytes", place->raw);
+	enum rc rc = read_whole(packs, value, kind, digest, data.ptr, err);
+	if (rc == RC_OK) {
+		struct digest found = digest_of(view_of(data.ptr, place->raw));
+
+		if (!digest_equal(&found, digest)) {
+			rc = err_set(err, RC_CORRUPT, "its bytes are not those of its digest");
+			rc = place->pack ? place_context(err, rc, kind_names[kind], digest, place)
+					 : raw_context(err, rc, digest, value);
+		}
+	}
+	scratch_give(packs, &data);
+	return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
 }
 
 /* ---- Meta records ---- */
@@ -634,7 +672,7 @@ static void read_run(struct local_packs *packs, const struct local_many *items, 
 
 		for (size_t i = 0; i < count; i++) {
 			records[i] = (struct record){ LOCAL_RECORD_CHUNK, &items[i].value.place,
-						      items[i].digest, frame };
+						      items[i].digest, frame, false };
 			frame += items[i].value.place.stored;
 		}
 		rc = read_records(file, records, count, &err);

@@ -181,6 +181,47 @@ static void test_parts(void **state)
 	env_close(&env);
 }
 
+/* Any byte of a record that changes is found by whoever asks whether it is whole. */
+static void test_check(void **state)
+{
+	struct env env;
+	struct err err = ERR_INIT;
+
+	(void)state;
+	env_open(&env);
+	struct local_place_value value = place_of(&env, 50), next = place_of(&env, 51);
+	size_t size = LOCAL_RECORD_HEADER_SIZE + (size_t)value.place.stored;
+	char name[LOCAL_PACK_NAME_MAX];
+	local_pack_name(value.place.pack, name);
+	AUTO_FREE char *path = mem_printf("%s/packs/%s", env.dir, name);
+	AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	for (size_t at = 0; at < size; at++) {
+		uint8_t byte;
+
+		assert_int_equal(pread(fd, &byte, 1, (off_t)(value.place.offset + at)), 1);
+		byte ^= 0x10;
+		assert_int_equal(pwrite(fd, &byte, 1, (off_t)(value.place.offset + at)), 1);
+		assert_int_equal(local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK,
+						   &env.digests[50], &err),
+				 RC_CORRUPT);
+		assert_non_null(strstr(err.message, name));
+		byte ^= 0x10;
+		assert_int_equal(pwrite(fd, &byte, 1, (off_t)(value.place.offset + at)), 1);
+	}
+	assert_ok(local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK, &env.digests[50],
+				    &err),
+		  &err);
+	assert_int_equal(local_packs_check(env.store->packs, &next, LOCAL_RECORD_CHUNK,
+					   &env.digests[50], &err),
+			 RC_CORRUPT);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK,
+					   &env.digests[50], &err),
+			 RC_CORRUPT);
+	env_close(&env);
+}
+
 static unsigned open_packs(void)
 {
 	unsigned count = 0;
@@ -326,6 +367,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_overlapping),
 		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_check),
 		cmocka_unit_test(test_many_packs),
 	};
 
