@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/mem.h"
+#include "net/rpc_leftover.h"
 #include "net/rpc_queue.h"
 
 enum { TRIES = 4, FIRST_PAUSE_MS = 50 };
@@ -39,6 +40,7 @@ struct pending_call {
 };
 
 struct rpc_calls {
+	struct rpc_leftover leftover;
 	struct rpc_channel *channel;
 	struct rpc_queue *queue;
 	enum rpc_family family;
@@ -259,21 +261,33 @@ enum rc rpc_calls_next(struct rpc_calls *calls, const struct op *op, bool wait,
 	return RC_OK;
 }
 
-void rpc_calls_free(struct rpc_calls *calls)
+static bool end_calls(struct rpc_leftover *leftover, const struct op *op)
 {
+	struct rpc_calls *calls = CONTAINER_OF(leftover, struct rpc_calls, leftover);
 	struct rpc_done done;
 	bool any;
 
-	if (!calls)
-		return;
-	rpc_calls_cancel(calls);
 	while (calls->count > 0)
-		if (rpc_calls_next(calls, &op_none, true, &done, &any, NULL) != RC_OK)
-			break;
+		if (rpc_calls_next(calls, op, true, &done, &any, NULL) != RC_OK)
+			return false;
 	rpc_queue_give(calls->channel, calls->queue);
 	rpc_channel_unref(calls->channel);
 	buf_release(&calls->message);
 	free(calls);
+	return true;
+}
+
+void rpc_calls_free(struct rpc_calls *calls)
+{
+	if (!calls)
+		return;
+	/* Nobody is there for their replies. */
+	for (struct pending_call *call = calls->calls; call; call = call->next)
+		if (call->failed == RC_OK)
+			call->failed = RC_CANCELLED;
+	rpc_calls_cancel(calls);
+	calls->leftover.end = end_calls;
+	rpc_leftover_end(&calls->leftover);
 }
 
 struct unary {

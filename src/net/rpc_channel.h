@@ -57,7 +57,7 @@ struct rpc_done {
 };
 
 struct rpc_calls *rpc_calls_new(struct rpc_channel *channel);
-/* Cancels what is in flight and waits for it. NULL is fine. */
+/* Cancels what is in flight: no reply function is called any more. NULL is fine. */
 void rpc_calls_free(struct rpc_calls *calls);
 /* Starts a call that sends one message, taken over from *message, and gives every reply message to
  * `reply`. Methods have the form "castore.v1.BlobService/Stat": the family comes before it. */

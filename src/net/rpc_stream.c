@@ -8,11 +8,13 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "net/rpc_leftover.h"
 #include "net/rpc_queue.h"
 
 enum stream_tag { TAG_HEADERS, TAG_SEND, TAG_RECEIVE, TAG_STATUS, TAG_COUNT };
 
 struct rpc_stream {
+	struct rpc_leftover leftover;
 	struct rpc_channel *channel;
 	struct rpc_queue *queue;
 	grpc_call *call;
@@ -156,15 +158,13 @@ enum rc rpc_stream_read(struct rpc_stream *stream, const struct op *op, struct b
 	return rc;
 }
 
-void rpc_stream_free(struct rpc_stream *stream)
+static bool end_stream(struct rpc_leftover *leftover, const struct op *op)
 {
-	if (!stream)
-		return;
-	if (!stream->over)
-		grpc_call_cancel(stream->call, NULL);
+	struct rpc_stream *stream = CONTAINER_OF(leftover, struct rpc_stream, leftover);
+
 	for (int tag = 0; tag < TAG_COUNT; tag++)
-		if (wait_for(stream, &op_none, (enum stream_tag)tag, NULL) != RC_OK)
-			break;
+		if (wait_for(stream, op, (enum stream_tag)tag, NULL) != RC_OK)
+			return false;
 	if (stream->received)
 		grpc_byte_buffer_destroy(stream->received);
 	grpc_slice_unref(stream->details);
@@ -174,4 +174,15 @@ void rpc_stream_free(struct rpc_stream *stream)
 	rpc_queue_give(stream->channel, stream->queue);
 	rpc_channel_unref(stream->channel);
 	free(stream);
+	return true;
+}
+
+void rpc_stream_free(struct rpc_stream *stream)
+{
+	if (!stream)
+		return;
+	if (!stream->over)
+		grpc_call_cancel(stream->call, NULL);
+	stream->leftover.end = end_stream;
+	rpc_leftover_end(&stream->leftover);
 }
