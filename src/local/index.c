@@ -53,8 +53,7 @@ static const char *const table_names[LOCAL_TABLES_] = {
 	[LOCAL_TABLE_CHUNKS] = "chunks",           [LOCAL_TABLE_BLOBS] = "blobs",
 	[LOCAL_TABLE_DIRECTORIES] = "directories", [LOCAL_TABLE_PATHS] = "paths",
 	[LOCAL_TABLE_FACTS] = "nar-facts",         [LOCAL_TABLE_PACKS] = "packs",
-	[LOCAL_TABLE_COUNTERS] = "counters",       [LOCAL_TABLE_LAYOUTS] = "nar-layouts",
-	[LOCAL_TABLE_PENDING] = "pending-uploads",
+	[LOCAL_TABLE_COUNTERS] = "counters",       [LOCAL_TABLE_PENDING] = "pending-uploads",
 };
 
 struct local_read {
@@ -320,7 +319,7 @@ static int try_tables(struct local_index *index, enum local_table made)
 	for (enum local_table i = 0; rc == 0 && i < LOCAL_TABLES_; i++) {
 		rc = mdb_dbi_open(txn, table_names[i], i >= made ? MDB_CREATE : 0,
 				  &index->tables[i]);
-		if (rc == MDB_NOTFOUND && i < LOCAL_TABLE_LAYOUTS)
+		if (rc == MDB_NOTFOUND && i < LOCAL_TABLE_PENDING)
 			rc = MDB_CORRUPTED;
 		if (rc != 0)
 			mdb_txn_abort(txn);
@@ -332,9 +331,9 @@ static enum rc open_tables(struct local_index *index, bool create, struct err *e
 {
 	int rc = try_tables(index, create ? (enum local_table)0 : LOCAL_TABLES_);
 
-	/* Tables of scratch may be missing: an index of an earlier castor. */
+	/* The table of scratch may be missing: an index of an earlier castor. */
 	if (rc == MDB_NOTFOUND)
-		rc = try_tables(index, LOCAL_TABLE_LAYOUTS);
+		rc = try_tables(index, LOCAL_TABLE_PENDING);
 	return index_error(index, rc, err);
 }
 

@@ -23,8 +23,7 @@ enum local_table {
 	LOCAL_TABLE_FACTS,
 	LOCAL_TABLE_PACKS,
 	LOCAL_TABLE_COUNTERS,
-	LOCAL_TABLE_LAYOUTS, /* of NARs; no record stands for these, nor for the next */
-	LOCAL_TABLE_PENDING, /* uploads that wait for their narinfo */
+	LOCAL_TABLE_PENDING, /* uploads that wait for their narinfo; no record stands for these */
 	LOCAL_TABLES_,
 };
 

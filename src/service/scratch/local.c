@@ -1,29 +1,35 @@
-/* Scratch values in the index of an on-disk store: tables that no record of a pack stands for, so
- * that a rebuild forgets them. */
+/* Scratch values of an on-disk store. Layouts of NARs lie in files beside it, which may be lost at any time;
+ * uploads in a table of the index that no record of a pack stands for, so that a rebuild forgets them. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "local/local_internal.h"
+#include "service/scratch/file_cache.h"
 #include "service/scratch/scratch_store.h"
 
 struct local_scratch {
 	struct scratch_store base;
 	struct local_store *store;
+	struct file_cache *layouts;
 };
 
-static const enum local_table tables[SCRATCH_TABLES_] = {
-	[SCRATCH_NAR_LAYOUTS] = LOCAL_TABLE_LAYOUTS,
-	[SCRATCH_PENDING_UPLOADS] = LOCAL_TABLE_PENDING,
-};
+/* What the layouts of a store may take on the disk. */
+#define LAYOUTS_BUDGET (UINT64_C(64) << 20)
 
 static struct local_store *store_of(struct scratch_store *base)
 {
 	return CONTAINER_OF(base, struct local_scratch, base)->store;
 }
 
+static struct file_cache *layouts_of(struct scratch_store *base)
+{
+	return CONTAINER_OF(base, struct local_scratch, base)->layouts;
+}
+
 static void local_free(struct scratch_store *base)
 {
+	file_cache_free(layouts_of(base));
 	local_store_unref(store_of(base));
 	free(CONTAINER_OF(base, struct local_scratch, base));
 }
@@ -38,12 +44,14 @@ static enum rc local_get(struct scratch_store *base, const struct op *op, enum s
 {
 	struct local_read *read;
 	struct view value;
-	enum rc rc = local_index_read(store_of(base)->index, &read, err);
 
 	(void)op;
+	if (table == SCRATCH_NAR_LAYOUTS)
+		return file_cache_get(layouts_of(base), key, SCRATCH_VALUE_MAX, out, err);
+	enum rc rc = local_index_read(store_of(base)->index, &read, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = local_read_get(read, tables[table], view_of_key(key), &value, err);
+	rc = local_read_get(read, LOCAL_TABLE_PENDING, view_of_key(key), &value, err);
 	if (rc == RC_OK)
 		buf_append_view(out, value);
 	local_read_end(read);
@@ -51,7 +59,6 @@ static enum rc local_get(struct scratch_store *base, const struct op *op, enum s
 }
 
 struct change {
-	enum local_table table;
 	const struct digest *key;
 	const struct view *value; /* NULL: remove */
 };
@@ -62,25 +69,29 @@ static enum rc change_one(struct local_write *write, void *context, struct err *
 	enum rc rc;
 
 	if (change->value)
-		return local_write_put(write, change->table, view_of_key(change->key),
+		return local_write_put(write, LOCAL_TABLE_PENDING, view_of_key(change->key),
 				       *change->value, err);
-	rc = local_write_delete(write, change->table, view_of_key(change->key), err);
+	rc = local_write_delete(write, LOCAL_TABLE_PENDING, view_of_key(change->key), err);
 	return rc == RC_NOT_FOUND ? RC_OK : rc;
 }
 
 static enum rc local_put(struct scratch_store *base, const struct op *op, enum scratch_table table,
 			 const struct digest *key, struct view value, struct err *err)
 {
-	struct change change = { .table = tables[table], .key = key, .value = &value };
+	struct change change = { .key = key, .value = &value };
 
+	if (table == SCRATCH_NAR_LAYOUTS)
+		return file_cache_put(layouts_of(base), key, value, err);
 	return local_index_write(store_of(base)->index, op, change_one, &change, err);
 }
 
 static enum rc local_remove(struct scratch_store *base, const struct op *op,
 			    enum scratch_table table, const struct digest *key, struct err *err)
 {
-	struct change change = { .table = tables[table], .key = key };
+	struct change change = { .key = key };
 
+	if (table == SCRATCH_NAR_LAYOUTS)
+		return file_cache_remove(layouts_of(base), key, err);
 	return local_index_write(store_of(base)->index, op, change_one, &change, err);
 }
 
@@ -105,12 +116,14 @@ static enum rc local_scan(struct scratch_store *base, const struct op *op, enum 
 {
 	struct scan scan = { each, context };
 	struct local_read *read;
-	enum rc rc = local_index_read(store_of(base)->index, &read, err);
 
 	(void)op;
+	if (table == SCRATCH_NAR_LAYOUTS)
+		return err_set(err, RC_UNSUPPORTED, "layouts of NARs are not listed");
+	enum rc rc = local_index_read(store_of(base)->index, &read, err);
 	if (rc != RC_OK)
 		return rc;
-	rc = local_read_scan(read, tables[table], (struct view){ 0 }, scan_one, &scan, err);
+	rc = local_read_scan(read, LOCAL_TABLE_PENDING, (struct view){ 0 }, scan_one, &scan, err);
 	local_read_end(read);
 	return rc;
 }
@@ -130,5 +143,7 @@ struct scratch_store *scratch_local_new(struct local_store *store)
 
 	scratch_store_init(&scratch->base, &local_ops);
 	scratch->store = local_store_ref(store);
+	scratch->layouts = file_cache_new(store->layout.dir_fd, "cache", store->layout.dir_mode,
+					  LAYOUTS_BUDGET);
 	return &scratch->base;
 }

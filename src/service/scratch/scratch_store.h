@@ -39,6 +39,7 @@ struct scratch_store_ops {
 	/* RC_OK too where nothing was. */
 	enum rc (*remove)(struct scratch_store *store, const struct op *op,
 			  enum scratch_table table, const struct digest *key, struct err *err);
+	/* RC_UNSUPPORTED of a backend that cannot list that table. */
 	enum rc (*scan)(struct scratch_store *store, const struct op *op, enum scratch_table table,
 			scratch_each *each, void *context, struct err *err);
 };

@@ -428,8 +428,6 @@ static void test_no_scratch(void **state)
 	assert_int_equal(mdb_env_set_mapsize(env, (size_t)1 << 26), 0);
 	assert_int_equal(mdb_env_open(env, path, MDB_NOSUBDIR, 0600), 0);
 	assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
-	assert_int_equal(mdb_dbi_open(txn, "nar-layouts", 0, &dbi), 0);
-	assert_int_equal(mdb_drop(txn, dbi, 1), 0);
 	assert_int_equal(mdb_dbi_open(txn, "pending-uploads", 0, &dbi), 0);
 	assert_int_equal(mdb_drop(txn, dbi, 1), 0);
 	assert_int_equal(mdb_txn_commit(txn), 0);
@@ -437,10 +435,10 @@ static void test_no_scratch(void **state)
 
 	assert_ok(local_store_open(dir, NULL, &store, &err), &err);
 	scratch = scratch_local_new(store);
-	assert_ok(scratch_store_put(scratch, &op_none, SCRATCH_NAR_LAYOUTS, &key,
+	assert_ok(scratch_store_put(scratch, &op_none, SCRATCH_PENDING_UPLOADS, &key,
 				    view_of_string("value"), &err),
 		  &err);
-	assert_ok(scratch_store_get(scratch, &op_none, SCRATCH_NAR_LAYOUTS, &key, &out, &err),
+	assert_ok(scratch_store_get(scratch, &op_none, SCRATCH_PENDING_UPLOADS, &key, &out, &err),
 		  &err);
 	scratch_store_unref(scratch);
 	local_store_unref(store);
