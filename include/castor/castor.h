@@ -59,7 +59,8 @@ enum castor_rc {
 	CASTOR_TOO_LARGE,           /* past a stated limit */
 	CASTOR_NO_SPACE,            /* the disk, or a quota, is full */
 	CASTOR_NO_MEMORY,
-	CASTOR_CANCELLED /* the call's cancel was set, or a callback said so */
+	CASTOR_CANCELLED,  /* the call's cancel was set, or a callback said so */
+	CASTOR_CERTIFICATE /* a certificate, or its key, cannot be used or is not trusted */
 };
 
 #define CASTOR_ERROR_MAX 1024

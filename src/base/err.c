@@ -57,6 +57,8 @@ static const struct rc_row rows[RC_COUNT_] = {
 	[RC_NO_SPACE] = { "no space left", ENOSPC, GRPC_RESOURCE_EXHAUSTED, 507, 14 },
 	[RC_NO_MEMORY] = { "out of memory", ENOMEM, GRPC_RESOURCE_EXHAUSTED, 503, 15 },
 	[RC_CANCELLED] = { "cancelled", EINTR, GRPC_CANCELLED, 503, 130 },
+	/* To those behind us it is as if we could not be reached. */
+	[RC_CERTIFICATE] = { "bad certificate", EKEYREJECTED, GRPC_UNAVAILABLE, 503, 16 },
 };
 
 static const struct rc_row *row_of(enum rc rc)
@@ -171,6 +173,8 @@ enum rc rc_from_errno(int errnum)
 		return RC_NO_SPACE;
 	case ENOMEM:
 		return RC_NO_MEMORY;
+	case EKEYREJECTED:
+		return RC_CERTIFICATE;
 	case ETIMEDOUT:
 		return RC_DEADLINE;
 	case EINTR:

@@ -27,8 +27,9 @@ enum rc {
 	RC_TOO_LARGE,           /* past a stated limit */
 	RC_NO_SPACE,            /* the disk, or a quota, is full */
 	RC_NO_MEMORY,
-	RC_CANCELLED, /* the operation's cancel flag was set */
-	RC_COUNT_,    /* not an outcome: their number */
+	RC_CANCELLED,   /* the operation's cancel flag was set */
+	RC_CERTIFICATE, /* a certificate, or its key, cannot be used or is not trusted */
+	RC_COUNT_,      /* not an outcome: their number */
 };
 
 enum { ERR_MESSAGE_MAX = 1024 };

@@ -2,8 +2,11 @@
 
 #include <string.h>
 
+#include <openssl/crypto.h>
+
 #include "base/clock.h"
 #include "base/machine.h"
+#include "base/mem.h"
 #include "base/text.h"
 
 enum { DEFAULT_PRIORITY = 40 };
@@ -176,6 +179,19 @@ enum rc cache_wish_open(const struct cache_wish *wish, struct cache_server *out,
 	for (size_t i = 0; rc == RC_OK && i < wish->proxies->count; i++)
 		rc = http_server_trust_proxy(out->http, wish->proxies->values[i], err);
 	return rc;
+}
+
+enum rc cache_args_reload(const struct cache_args *args, const struct cache_server *server,
+			  struct err *err)
+{
+	AUTO_FREE char *token = NULL;
+	enum rc rc = upload_policy_read_token(&args->uploads, &token, err);
+
+	if (rc != RC_OK || !token)
+		return rc;
+	binary_cache_set_token(server->cache, token);
+	OPENSSL_cleanse(token, strlen(token));
+	return RC_OK;
 }
 
 bool cache_args_given(const struct cache_args *args)

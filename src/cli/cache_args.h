@@ -34,6 +34,9 @@ enum rc cache_args_load(const struct cache_args *args, struct upload_policy *pol
 /* cache_server_open, with the proxies that are trusted. */
 enum rc cache_wish_open(const struct cache_wish *wish, struct cache_server *out,
 			struct err *err) MUST_USE;
+/* Reads --upload-token-file again, for the cache that it is the token of. */
+enum rc cache_args_reload(const struct cache_args *args, const struct cache_server *server,
+			  struct err *err) MUST_USE;
 /* Was anything said? A token in the environment is not. */
 bool cache_args_given(const struct cache_args *args);
 

@@ -90,6 +90,9 @@ struct cli {
 /* From here on SIGHUP is as SIGTERM, unless it is ignored (nohup). main.c */
 void cli_hangup_ends(void);
 
+/* From here on SIGHUP ends nothing: the descriptor (an eventfd) becomes readable. main.c */
+int cli_hangup_fd(void);
+
 /* Opens the store that flags, environment and defaults name, into cli->services. */
 enum rc cli_open_store(struct cli *cli, struct err *err) MUST_USE;
 

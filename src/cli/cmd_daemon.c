@@ -128,6 +128,11 @@ static enum rc http_open(struct cli *cli, const struct options *options, struct 
 	return rc;
 }
 
+static enum rc http_reload(const struct options *options, const struct http *http, struct err *err)
+{
+	return http->server.cache ? cache_args_reload(&options->cache, &http->server, err) : RC_OK;
+}
+
 static void http_close(struct http *http)
 {
 	cache_server_close(&http->server);
@@ -153,6 +158,12 @@ static enum rc http_open(struct cli *cli, const struct options *options, struct 
 	return RC_OK;
 }
 
+static enum rc http_reload(const struct options *options, const struct http *http, struct err *err)
+{
+	(void)options, (void)http, (void)err;
+	return RC_OK;
+}
+
 static void http_close(struct http *http)
 {
 	(void)http;
@@ -172,12 +183,28 @@ static enum rc listen_fd(void *server, int fd, struct err *err)
 	return rpc_server_listen_fd(server, fd, err);
 }
 
+struct reloaded {
+	const struct options *options;
+	struct rpc_server *server;
+	const struct http *http;
+};
+
+static enum rc reload_all(void *context, struct err *err)
+{
+	const struct reloaded *reloaded = context;
+	enum rc rc = rpc_server_reload(reloaded->server, err);
+
+	return rc == RC_OK ? http_reload(reloaded->options, reloaded->http, err) : rc;
+}
+
 static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rpc *context,
 		     struct http *http, const struct options *options, struct err *err)
 {
 	struct listener listener = { .server = server,
 				     .address = listen_address,
 				     .socket = listen_fd };
+	struct reloaded reloaded = { options, server, http };
+	const struct reload reload = { reload_all, &reloaded };
 	struct server servers[2];
 	size_t count = 0;
 	enum rc rc;
@@ -194,7 +221,7 @@ static enum rc serve(struct cli *cli, struct rpc_server *server, struct store_rp
 		return rc;
 	servers[count++] = (struct server){ &rpc_server_ops, server };
 	rc = http_open(cli, options, http, servers, &count, err);
-	return rc == RC_OK ? serve_until_signal(cli, servers, count, err) : rc;
+	return rc == RC_OK ? serve_until_signal(cli, servers, count, &reload, err) : rc;
 }
 
 static enum rc load_limits(const struct options *options, struct rpc_limits *out, struct err *err)

@@ -31,6 +31,18 @@ static enum rc listen_fd(void *server, int fd, struct err *err)
 	return http_server_listen_fd(server, fd, err);
 }
 
+struct reloaded {
+	const struct cache_args *args;
+	const struct cache_server *server;
+};
+
+static enum rc reload_cache(void *context, struct err *err)
+{
+	const struct reloaded *reloaded = context;
+
+	return cache_args_reload(reloaded->args, reloaded->server, err);
+}
+
 static enum rc serve(struct cli *cli, const struct cache_server *cache,
 		     const struct options *options, struct err *err)
 {
@@ -38,11 +50,13 @@ static enum rc serve(struct cli *cli, const struct cache_server *cache,
 				     .address = listen_address,
 				     .socket = listen_fd };
 	const struct server server = cache_server_as_server(cache);
+	struct reloaded reloaded = { &options->cache, cache };
+	const struct reload reload = { reload_cache, &reloaded };
 	enum rc rc = socket_access_parse(&options->socket, &listener.access, err);
 
 	if (rc == RC_OK)
 		rc = listen_everywhere(&listener, &options->listen, DEFAULT_ADDRESS, err);
-	return rc == RC_OK ? serve_until_signal(cli, &server, 1, err) : rc;
+	return rc == RC_OK ? serve_until_signal(cli, &server, 1, &reload, err) : rc;
 }
 
 static enum rc run(struct cli *cli, const void *values, int argc, char **argv, struct err *err)

@@ -4,9 +4,12 @@
 #include <poll.h>
 #include <string.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 
 enum { GRACE_S = 20 };
 
@@ -63,18 +66,41 @@ enum rc listen_everywhere(const struct listener *listener, const struct cli_list
 	return RC_OK;
 }
 
-enum rc serve_until_signal(struct cli *cli, const struct server *servers, size_t count,
-			   struct err *err)
+static void reload_now(const struct reload *reload)
 {
-	struct pollfd wait = { .fd = cli->signal_fd, .events = POLLIN };
+	struct err err = ERR_INIT;
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld",
+		   (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	if (reload->reload(reload->context, &err) == RC_OK)
+		log_info("certificates and tokens were read again");
+	else
+		log_error("%s: going on with what was read before", err.message);
+	sd_notify(0, "READY=1");
+}
+
+enum rc serve_until_signal(struct cli *cli, const struct server *servers, size_t count,
+			   const struct reload *reload, struct err *err)
+{
+	struct pollfd waits[] = { { .fd = cli->signal_fd, .events = POLLIN },
+				  { .fd = cli_hangup_fd(), .events = POLLIN } };
 	enum rc rc = servers_start(servers, count, err);
 
 	if (rc != RC_OK)
 		return rc;
 	log_limit_repeats(LOG_REPEATS, LOG_REPEATS_NS);
 	sd_notify(0, "READY=1");
-	while (poll(&wait, 1, -1) < 1)
-		;
+	while (!waits[0].revents) {
+		uint64_t times;
+
+		if (poll(waits, ARRAY_LEN(waits), -1) < 0)
+			waits[0].revents = waits[1].revents = 0;
+		else if (waits[1].revents &&
+			 read(waits[1].fd, &times, sizeof(times)) == sizeof(times))
+			reload_now(reload);
+	}
 	sd_notify(0, "STOPPING=1");
 	servers_stop(servers, count, GRACE_S * NS_PER_S);
 	return RC_OK;

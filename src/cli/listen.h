@@ -23,9 +23,15 @@ enum rc listen_everywhere(const struct listener *listener, const struct cli_list
 /* At this address, and the log says so. */
 enum rc listen_at(const struct listener *listener, const char *address, struct err *err) MUST_USE;
 
+/* What SIGHUP makes a server read again. Where it fails, the server goes on with what it had. */
+struct reload {
+	enum rc (*reload)(void *context, struct err *err);
+	void *context;
+};
+
 /* Starts them, says to systemd that they are ready, and at the first SIGINT or SIGTERM stops them, with one
- * grace for all. */
+ * grace for all. SIGHUP ends nothing: it reloads. */
 enum rc serve_until_signal(struct cli *cli, const struct server *servers, size_t count,
-			   struct err *err) MUST_USE;
+			   const struct reload *reload, struct err *err) MUST_USE;
 
 #endif

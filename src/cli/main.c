@@ -74,6 +74,30 @@ void cli_hangup_ends(void)
 	end_at(SIGHUP);
 }
 
+static int hangup_fd = -1;
+
+static void on_hangup(int signum)
+{
+	int saved = errno;
+	uint64_t one = 1;
+
+	(void)signum;
+	if (write(hangup_fd, &one, sizeof(one)) < 0) {
+		/* Full: it is readable already. */
+	}
+	errno = saved;
+}
+
+int cli_hangup_fd(void)
+{
+	struct sigaction action = { .sa_handler = on_hangup, .sa_flags = SA_RESTART };
+
+	if (hangup_fd < 0)
+		hangup_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	sigaction(SIGHUP, &action, NULL);
+	return hangup_fd;
+}
+
 /* A store's file must never get the number of a standard descriptor that was closed: what is
  * printed would go into it. The stand-ins fail when they are used. */
 static void fill_standard_descriptors(void)

@@ -30,20 +30,27 @@ static void wipe(struct buf *secret)
 	buf_release(secret);
 }
 
-static enum rc load_token(const struct upload_wish *wish, struct upload_policy *out,
-			  struct err *err)
+enum rc upload_policy_read_token(const struct upload_wish *wish, char **token, struct err *err)
 {
 	struct buf text CLEANUP(wipe) = BUF_INIT;
 	enum rc rc;
 
-	if (!wish->token_file) {
-		out->token = wish->token && *wish->token ? mem_strdup(wish->token) : NULL;
+	*token = NULL;
+	if (!wish->allow || !wish->token_file)
 		return RC_OK;
-	}
 	rc = read_secret(wish->token_file, &text, err);
 	if (rc == RC_OK)
-		out->token = mem_strndup(buf_view(&text));
+		*token = mem_strndup(buf_view(&text));
 	return rc;
+}
+
+static enum rc load_token(const struct upload_wish *wish, struct upload_policy *out,
+			  struct err *err)
+{
+	if (wish->token_file)
+		return upload_policy_read_token(wish, &out->token, err);
+	out->token = wish->token && *wish->token ? mem_strdup(wish->token) : NULL;
+	return RC_OK;
 }
 
 static enum rc load_keys(const struct upload_wish *wish, struct upload_policy *out, struct err *err)

@@ -27,6 +27,9 @@ enum rc upload_policy_load(const struct upload_wish *wish, struct upload_policy 
 			   struct err *err) MUST_USE;
 /* The options borrow from the policy. */
 void upload_policy_apply(const struct upload_policy *policy, struct binary_cache_options *options);
+/* What --upload-token-file says by now: *token is the caller's, NULL where there is no such file. */
+enum rc upload_policy_read_token(const struct upload_wish *wish, char **token,
+				 struct err *err) MUST_USE;
 void upload_policy_release(struct upload_policy *policy); /* forgets the secrets */
 
 #endif

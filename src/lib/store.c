@@ -30,7 +30,7 @@ SAME(TOO_LARGE);
 SAME(NO_SPACE);
 SAME(NO_MEMORY);
 SAME(CANCELLED);
-static_assert((int)RC_COUNT_ == (int)CASTOR_CANCELLED + 1, "an outcome that is not public");
+static_assert((int)RC_COUNT_ == (int)CASTOR_CERTIFICATE + 1, "an outcome that is not public");
 static_assert((int)CASTOR_ERROR_MAX == (int)ERR_MESSAGE_MAX, "sentences of one length");
 
 enum castor_rc lib_rc(enum rc rc)

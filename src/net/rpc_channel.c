@@ -17,11 +17,11 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/mem.h"
 #include "base/refcount.h"
 #include "net/messages.h"
 #include "net/rpc_queue.h"
+#include "net/tls_files.h"
 
 enum {
 	CONNECT_WAIT_S = 10,
@@ -32,7 +32,6 @@ enum {
 	 * be starting. */
 	CONNECT_MAX_MS = 10000,
 	SLICE_MS = 100, /* how often a wait looks at its cancel flag */
-	PEM_MAX = 1 << 20,
 };
 
 struct rpc_channel {
@@ -109,20 +108,10 @@ static enum rc parse_target(const struct url *url, char **out, struct err *err)
 	return RC_OK;
 }
 
-static enum rc read_param_file(const struct url *url, const char *name, struct buf *out,
-			       struct err *err)
-{
-	const char *path = url_param(url, name);
-
-	return path ? file_read_path(AT_FDCWD, path, PEM_MAX, out, err) : RC_OK;
-}
-
 static enum rc make_credentials(const struct url *url, grpc_channel_credentials **out,
 				struct err *err)
 {
-	struct buf ca CLEANUP(buf_release) = BUF_INIT;
-	struct buf cert CLEANUP(buf_release) = BUF_INIT;
-	struct buf key CLEANUP(buf_release) = BUF_INIT;
+	struct tls_files files CLEANUP(tls_files_release) = { .cert = BUF_INIT };
 	grpc_ssl_pem_key_cert_pair pair;
 	enum rc rc;
 
@@ -130,20 +119,15 @@ static enum rc make_credentials(const struct url *url, grpc_channel_credentials 
 		*out = grpc_insecure_credentials_create();
 		return RC_OK;
 	}
-	rc = read_param_file(url, "tls-ca", &ca, err);
-	if (rc == RC_OK)
-		rc = read_param_file(url, "tls-cert", &cert, err);
-	if (rc == RC_OK)
-		rc = read_param_file(url, "tls-key", &key, err);
+	rc = tls_files_read(url_param(url, "tls-cert"), url_param(url, "tls-key"),
+			    url_param(url, "tls-ca"), &files, err);
 	if (rc != RC_OK)
 		return rc;
-	if ((cert.len > 0) != (key.len > 0))
-		return err_set(err, RC_INVALID, "tls-cert and tls-key belong together");
-	pair = (grpc_ssl_pem_key_cert_pair){ .private_key = buf_string(&key),
-					     .cert_chain = buf_string(&cert) };
-	*out = grpc_ssl_credentials_create(ca.len > 0 ? buf_string(&ca) : NULL,
-					   cert.len > 0 ? &pair : NULL, NULL, NULL);
-	return *out ? RC_OK : err_set(err, RC_INVALID, "the TLS files cannot be used");
+	pair = (grpc_ssl_pem_key_cert_pair){ .private_key = buf_string(&files.key),
+					     .cert_chain = buf_string(&files.cert) };
+	*out = grpc_ssl_credentials_create(files.ca.len > 0 ? buf_string(&files.ca) : NULL,
+					   files.cert.len > 0 ? &pair : NULL, NULL, NULL);
+	return *out ? RC_OK : err_set(err, RC_CERTIFICATE, "the TLS files cannot be used");
 }
 
 static grpc_channel *make_channel(const char *target, grpc_channel_credentials *credentials)

@@ -87,6 +87,10 @@ struct binary_cache *binary_cache_new(const struct binary_cache_options *options
 		"StoreDir: " STORE_DIR "\nWantMassQuery: 1\nPriority: %u\n", options->priority);
 
 	cache->options = *options;
+	pthread_mutex_init(&cache->token_lock, NULL);
+	if (options->upload_token)
+		binary_cache_set_token(cache, options->upload_token);
+	cache->options.upload_token = NULL;
 	cache->options.publish.keep_ns = options->upload_limits.keep_ns;
 	cache->services = options->services;
 	cache->remote = blob_service_latency(options->services->blobs) == BLOB_LATENCY_REMOTE ||
@@ -121,6 +125,7 @@ void binary_cache_free(struct binary_cache *cache)
 	MHD_destroy_response(cache->cache_info);
 	MHD_destroy_response(cache->health);
 	MHD_destroy_response(cache->absent);
+	pthread_mutex_destroy(&cache->token_lock);
 	free(cache);
 }
 

@@ -18,7 +18,7 @@ struct binary_cache_options {
 	size_t layouts; /* bytes of memory for layouts of NARs; 0: 256 MiB */
 	size_t decoded; /* the same for decoded parts of NARs; 0: none */
 	bool uploads;   /* are taken; scratch must not be NULL then */
-	const char *upload_token; /* from whoever has it; NULL: from anybody; borrowed */
+	const char *upload_token; /* from whoever has it; NULL: from anybody; copied */
 	struct nar_upload_limits upload_limits;
 	/* Of uploads; its key signs the narinfos that are served, too. */
 	struct nar_publish_policy publish;
@@ -29,6 +29,8 @@ struct binary_cache;
 struct binary_cache *binary_cache_new(const struct binary_cache_options *options);
 /* After the server that it was given to. NULL is fine. */
 void binary_cache_free(struct binary_cache *cache);
+/* From here on uploads need this one. Any thread. */
+void binary_cache_set_token(struct binary_cache *cache, const char *token);
 void binary_cache_handlers(struct binary_cache *cache, struct http_handlers *out);
 
 #endif

@@ -6,18 +6,38 @@
 #include "base/text.h"
 #include "server/binary_cache_private.h"
 
-/* Takes as long for a token that is nearly right as for any other. */
-static bool is_token(const struct binary_cache *cache, struct view given)
+static bool has_token(struct binary_cache *cache)
 {
-	struct digest a = digest_of(given),
-		      b = digest_of(view_of_string(cache->options.upload_token));
+	pthread_mutex_lock(&cache->token_lock);
+	bool has = cache->has_token;
+	pthread_mutex_unlock(&cache->token_lock);
+	return has;
+}
 
+/* Takes as long for a token that is nearly right as for any other. */
+static bool is_token(struct binary_cache *cache, struct view given)
+{
+	struct digest a = digest_of(given), b;
+
+	pthread_mutex_lock(&cache->token_lock);
+	b = cache->token;
+	pthread_mutex_unlock(&cache->token_lock);
 	return CRYPTO_memcmp(a.bytes, b.bytes, DIGEST_SIZE) == 0;
+}
+
+void binary_cache_set_token(struct binary_cache *cache, const char *token)
+{
+	struct digest digest = digest_of(view_of_string(token));
+
+	pthread_mutex_lock(&cache->token_lock);
+	cache->token = digest;
+	cache->has_token = true;
+	pthread_mutex_unlock(&cache->token_lock);
 }
 
 /* The password of basic authentication, whoever the user is: what nix sends for http://:TOKEN@host, and
  * what netrc says. */
-static bool is_basic(const struct binary_cache *cache, const char *credentials)
+static bool is_basic(struct binary_cache *cache, const char *credentials)
 {
 	struct buf text CLEANUP(buf_release) = BUF_INIT;
 	const uint8_t *colon;
@@ -29,11 +49,11 @@ static bool is_basic(const struct binary_cache *cache, const char *credentials)
 	       is_token(cache, view_of(colon + 1, text.len - (size_t)(colon + 1 - text.ptr)));
 }
 
-bool cache_may_upload(const struct binary_cache *cache, const struct http_exchange *exchange)
+bool cache_may_upload(struct binary_cache *cache, const struct http_exchange *exchange)
 {
 	const char *header;
 
-	if (!cache->options.upload_token)
+	if (!has_token(cache))
 		return true;
 	header = http_header(exchange, "Authorization");
 	if (!header)

@@ -2,7 +2,10 @@
 #ifndef CASTOR_SERVER_BINARY_CACHE_PRIVATE_H
 #define CASTOR_SERVER_BINARY_CACHE_PRIVATE_H
 
+#include <pthread.h>
+
 #include "base/lru.h"
+#include "castore/digest.h"
 #include "server/binary_cache.h"
 #include "server/http_route.h"
 #include "transfer/nar_decoded.h"
@@ -11,6 +14,9 @@
 
 struct binary_cache {
 	struct binary_cache_options options;
+	pthread_mutex_t token_lock; /* of the two below */
+	bool has_token;             /* else whoever may upload without */
+	struct digest token;        /* of what uploads have to bring */
 	const struct services *services;
 	bool remote; /* what a path info stands for may lie on another machine */
 	struct path_info_service
@@ -74,7 +80,7 @@ unsigned cache_preconditions(const struct http_exchange *exchange, const char *e
 
 /* ---- binary_cache_auth.c ---- */
 
-bool cache_may_upload(const struct binary_cache *cache, const struct http_exchange *exchange);
+bool cache_may_upload(struct binary_cache *cache, const struct http_exchange *exchange);
 enum http_next cache_refuse_upload(struct http_exchange *exchange);
 
 /* ---- binary_cache_narinfo.c ---- */

@@ -22,7 +22,6 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/machine.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -31,13 +30,13 @@
 #include "base/text.h"
 #include "server/rpc_accept.h"
 #include "server/rpc_call.h"
+#include "server/rpc_tls.h"
 #include "server/listen_socket.h"
 
 enum {
 	DEFAULT_THREADS = 128,
 	METADATA_MAX = 16384,
 	ACCEPTS_WAITING = 16, /* calls that the library may take without asking us again */
-	TLS_FILE_MAX = 1 << 20,
 	TICK_MS = 500,
 	CLOSE_MS = 1000, /* for clients to close a connection without calls */
 	KEEPALIVE_ANSWER_S = 20,
@@ -68,9 +67,9 @@ struct rpc_server {
 	grpc_server *server;
 	grpc_completion_queue *queue;
 	grpc_resource_quota *quota;
-	grpc_server_credentials *credentials;
-	bool tls;
-	struct rpc_registration *methods; /* sorted by path once started */
+	struct rpc_tls *tls;               /* NULL: none */
+	grpc_server_credentials *insecure; /* of connections that are accepted here */
+	struct rpc_registration *methods;  /* sorted by path once started */
 	size_t method_count;
 	struct rpc_accept *accept; /* with TLS the library accepts, and nothing is added here */
 	struct listener *listeners;
@@ -79,50 +78,6 @@ struct rpc_server {
 	pthread_t thread;
 	atomic_bool drained; /* every connection is closed */
 };
-
-static enum rc read_pem(const char *path, struct buf *out, struct err *err)
-{
-	enum rc rc = file_read_path(AT_FDCWD, path, TLS_FILE_MAX, out, err);
-
-	if (rc == RC_OK && !memmem(out->ptr, out->len, "-----BEGIN", 10))
-		rc = err_set(err, RC_INVALID, "%s: not a PEM file", path);
-	return rc;
-}
-
-static enum rc make_credentials(const struct rpc_server_options *options,
-				grpc_server_credentials **out, struct err *err)
-{
-	struct buf cert CLEANUP(buf_release) = BUF_INIT;
-	struct buf key CLEANUP(buf_release) = BUF_INIT;
-	struct buf ca CLEANUP(buf_release) = BUF_INIT;
-	grpc_ssl_pem_key_cert_pair pair;
-	enum rc rc;
-
-	if (!options->tls_cert && !options->tls_key && !options->tls_client_ca) {
-		*out = grpc_insecure_server_credentials_create();
-		return RC_OK;
-	}
-	if (!options->tls_cert || !options->tls_key)
-		return err_set(err, RC_INVALID, "TLS needs both a certificate and a key");
-	rc = read_pem(options->tls_cert, &cert, err);
-	if (rc == RC_OK)
-		rc = read_pem(options->tls_key, &key, err);
-	if (rc == RC_OK && options->tls_client_ca)
-		rc = read_pem(options->tls_client_ca, &ca, err);
-	if (rc != RC_OK)
-		return rc;
-	pair = (grpc_ssl_pem_key_cert_pair){ .private_key = buf_string(&key),
-					     .cert_chain = buf_string(&cert) };
-	*out = grpc_ssl_server_credentials_create_ex(
-		options->tls_client_ca ? buf_string(&ca) : NULL, &pair, 1,
-		options->tls_client_ca ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
-				       : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE,
-		NULL);
-	if (!*out)
-		return err_set(err, RC_INVALID, "%s and %s are no certificate and key",
-			       options->tls_cert, options->tls_key);
-	return RC_OK;
-}
 
 static int compare_registrations(const void *a, const void *b)
 {
@@ -218,7 +173,7 @@ static void take_connection(void *context, int fd)
 {
 	struct rpc_server *server = context;
 
-	grpc_server_add_channel_from_fd(server->server, fd, server->credentials);
+	grpc_server_add_channel_from_fd(server->server, fd, server->insecure);
 }
 
 static enum rc make_accept(struct rpc_server *server, struct err *err)
@@ -275,19 +230,22 @@ static void calls_init(struct rpc_calls *calls, const struct rpc_limits *limits,
 enum rc rpc_server_new(const struct rpc_server_options *options, struct rpc_server **out,
 		       struct err *err)
 {
-	grpc_server_credentials *credentials = NULL;
+	struct rpc_tls *tls = NULL;
 	struct rpc_server *server;
 	enum rc rc;
 
 	*out = NULL;
 	rpc_library_init();
-	rc = make_credentials(options, &credentials, err);
+	rc = options->tls_cert || options->tls_key || options->tls_client_ca
+		     ? rpc_tls_new(options->tls_cert, options->tls_key, options->tls_client_ca,
+				   &tls, err)
+		     : RC_OK;
 	if (rc != RC_OK)
 		return rc;
 	server = mem_zalloc(sizeof(*server));
 	server->limits = limits_of(&options->limits);
-	server->credentials = credentials;
-	server->tls = options->tls_cert != NULL;
+	server->tls = tls;
+	server->insecure = grpc_insecure_server_credentials_create();
 	server->queue = grpc_completion_queue_create_for_next(NULL);
 	server->quota = grpc_resource_quota_create("castor");
 	grpc_resource_quota_resize(server->quota, server->limits.memory);
@@ -342,7 +300,10 @@ static enum rc listen_tls(struct rpc_server *server, const char *address, int *p
 		if (rc != RC_OK)
 			return rc;
 	}
-	*port = grpc_server_add_http2_port(server->server, target, server->credentials);
+	grpc_server_credentials *credentials = rpc_tls_credentials(server->tls);
+
+	*port = grpc_server_add_http2_port(server->server, target, credentials);
+	grpc_server_credentials_release(credentials);
 	if (*port == 0) {
 		fd_cleanup(&socket.lock_fd);
 		return err_set(err, RC_BUSY,
@@ -371,6 +332,11 @@ enum rc rpc_server_listen(struct rpc_server *server, const char *address, int *p
 	socket.fd = -1;
 	add_listener(server, &socket);
 	return rc;
+}
+
+enum rc rpc_server_reload(struct rpc_server *server, struct err *err)
+{
+	return server->tls ? rpc_tls_reload(server->tls, err) : RC_OK;
 }
 
 enum rc rpc_server_listen_fd(struct rpc_server *server, int fd, struct err *err)
@@ -535,8 +501,9 @@ void rpc_server_free(struct rpc_server *server)
 	pool_free(server->calls.pool);
 	pool_free(server->calls.computing);
 	grpc_server_destroy(server->server);
-	grpc_server_credentials_release(server->credentials);
+	grpc_server_credentials_release(server->insecure);
 	grpc_completion_queue_destroy(server->queue);
+	rpc_tls_free(server->tls);
 	grpc_resource_quota_unref(server->quota);
 	rpc_accept_free(server->accept);
 	while (server->listeners) {

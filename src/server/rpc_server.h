@@ -121,6 +121,9 @@ void rpc_server_register(struct rpc_server *server, const struct rpc_method *met
  * that was bound. */
 enum rc rpc_server_listen(struct rpc_server *server, const char *address, int *port,
 			  struct err *err) MUST_USE;
+/* Reads the files of TLS again; connections from here on get what they say now. Where they cannot be used
+ * (RC_CERTIFICATE), all stays as it was. Any thread. */
+enum rc rpc_server_reload(struct rpc_server *server, struct err *err) MUST_USE;
 /* Listens on a socket that somebody else bound (systemd). The server owns it. RC_UNSUPPORTED
  * together with TLS: the library takes accepted descriptors without TLS only. */
 enum rc rpc_server_listen_fd(struct rpc_server *server, int fd, struct err *err) MUST_USE;
