@@ -10,6 +10,7 @@
 #include "tree_test_util.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "double/double.h"
 #include "transfer/tree_in.h"
 
@@ -546,6 +547,42 @@ static void a_failed_import_remembers_nothing(void **state)
 	services_release(&services);
 }
 
+static void count_lines(void *context, enum log_level level, const char *sentence)
+{
+	(void)level;
+	*(unsigned *)context += strstr(sentence, "left out") != NULL;
+}
+
+/* Each import of a tree with special files tells of them, once; so it is read each time. */
+static void what_is_left_out_is_told_each_time(void **state)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	char *fifo AUTO_FREE = mem_printf("%s/z", dir);
+	struct services services = tree_test_services();
+	struct import_options options = { .name = "x", .skip_special = true };
+	struct import_progress stats;
+	struct path_info info;
+	struct err err = ERR_INIT;
+	unsigned lines = 0;
+
+	(void)state;
+	need_a_vouched(dir);
+	tree_test_write(dir, "file", "12345", 5);
+	assert_int_equal(mkfifo(fifo, 0600), 0);
+	log_set_sink(count_lines, &lines);
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_ok(tree_import(&services, &op_none, dir, &options, &info, &stats, &err),
+			  &err);
+		path_info_release(&info);
+		assert_int_equal(stats.bytes_read, 5);
+		assert_int_equal(lines, i);
+	}
+	log_set_sink(NULL, NULL);
+	assert_int_equal(unlink(fifo), 0);
+	assert_int_equal(tree_test_import(&services, dir, &options, NULL).bytes_read, 0);
+	services_release(&services);
+}
+
 #define cached_test(test) cmocka_unit_test_setup_teardown(test, private_cache, remove_cache)
 
 int main(void)
@@ -563,6 +600,7 @@ int main(void)
 		cached_test(roots_that_are_files),
 		cached_test(a_shared_mapping_is_seen),
 		cached_test(kinds_of_filesystems),
+		cached_test(what_is_left_out_is_told_each_time),
 		cached_test(a_failed_import_remembers_nothing),
 	};
 
