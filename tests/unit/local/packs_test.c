@@ -222,6 +222,78 @@ static void test_check(void **state)
 	env_close(&env);
 }
 
+/* A raw file has no checksums: it is its digest that tells. */
+static void test_check_raw(void **state)
+{
+	struct env env;
+	struct err err = ERR_INIT;
+	char name[LOCAL_RAW_NAME_MAX];
+
+	(void)state;
+	env_open(&env);
+	struct digest digest = digest_of(view_of_string("of a raw file"));
+	struct local_place_value value = { .place = { .stored = 13, .raw = 13 }, .raw_of = digest };
+	assert_int_equal(
+		local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK, &digest, &err),
+		RC_CORRUPT);
+	local_raw_name(&digest, name);
+	AUTO_FREE char *dir = mem_printf("%s/raw/%.2s", env.dir, name);
+	AUTO_FREE char *path = mem_printf("%s/raw/%s", env.dir, name);
+	assert_true(mkdir(dir, 0700) == 0 || errno == EEXIST);
+	AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_int_equal(pwrite(fd, "of a raw file", 13, 0), 13);
+	assert_ok(local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK, &digest, &err),
+		  &err);
+	assert_int_equal(pwrite(fd, "0", 1, 5), 1);
+	assert_int_equal(
+		local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK, &digest, &err),
+		RC_CORRUPT);
+	assert_non_null(strstr(err.message, "raw file"));
+	env_close(&env);
+}
+
+static enum rc count_looks(void *context, struct view value, struct err *err)
+{
+	unsigned *looks = context;
+
+	(void)err;
+	assert_true(value.len > 0);
+	return ++*looks < 2 ? RC_NOT_FOUND : RC_OK;
+}
+
+static enum rc never_there(void *context, struct view value, struct err *err)
+{
+	(void)value;
+	++*(unsigned *)context;
+	return err_set(err, RC_NOT_FOUND, "no pack");
+}
+
+/* What was rewritten is looked up twice, and what is not even there then is damage. */
+static void test_looks(void **state)
+{
+	struct env env;
+	struct err err = ERR_INIT;
+	unsigned looks = 0, others = 0;
+
+	(void)state;
+	env_open(&env);
+	struct view key = view_of(env.digests[0].bytes, DIGEST_SIZE);
+	struct digest missing = digest_of(view_of_string("missing"));
+	assert_ok(local_with_value(env.store, LOCAL_TABLE_CHUNKS, key, count_looks, &looks, &err),
+		  &err);
+	assert_int_equal(looks, 2);
+	assert_int_equal(
+		local_with_value(env.store, LOCAL_TABLE_CHUNKS, key, never_there, &others, &err),
+		RC_CORRUPT);
+	assert_int_equal(others, 2);
+	assert_int_equal(local_with_value(env.store, LOCAL_TABLE_CHUNKS,
+					  view_of(missing.bytes, DIGEST_SIZE), never_there, &others,
+					  &err),
+			 RC_NOT_FOUND);
+	assert_int_equal(others, 2);
+	env_close(&env);
+}
+
 static unsigned open_packs(void)
 {
 	unsigned count = 0;
@@ -365,10 +437,9 @@ static void test_many_packs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_overlapping),
-		cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_check),
-		cmocka_unit_test(test_many_packs),
+		cmocka_unit_test(test_overlapping), cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_check),       cmocka_unit_test(test_check_raw),
+		cmocka_unit_test(test_looks),       cmocka_unit_test(test_many_packs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
