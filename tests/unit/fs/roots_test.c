@@ -287,6 +287,53 @@ static void service_that_cannot_tell(void **state)
 	fake_store_close(&store);
 }
 
+struct failing_roots {
+	struct roots base;
+	atomic_bool fails;
+};
+
+static void failing_free(struct roots *roots)
+{
+	free(CONTAINER_OF(roots, struct failing_roots, base));
+}
+
+static enum rc failing_generation(struct roots *roots, const struct op *op, uint64_t *out,
+				  struct err *err)
+{
+	(void)op;
+	*out = 0;
+	if (atomic_load(&CONTAINER_OF(roots, struct failing_roots, base)->fails))
+		return err_set(err, RC_IO, "not now");
+	return RC_OK;
+}
+
+/* While a store cannot tell whether it changed, it may have. */
+static void service_that_fails_to_tell(void **state)
+{
+	static const struct roots_ops ops = { .free = failing_free,
+					      .generation = failing_generation };
+	struct failing_roots *roots = mem_zalloc(sizeof(*roots));
+	struct fuse_attr_out before, after;
+	struct fuse_init_out init;
+	struct fake_store store;
+	struct fake *fake;
+
+	(void)state;
+	roots->base.ops = &ops;
+	fake_store_open(&store);
+	fake = fake_open(&store, &roots->base, NULL, NULL);
+	fake_init(fake, UINT64_MAX, &init);
+	assert_int_equal(fake_getattr(fake, 1, &before), 0);
+	clock_sleep_ns(150 * NS_PER_MS);
+	assert_int_equal(told(fake), 0);
+	atomic_store(&roots->fails, true);
+	assert_true(wait_told(fake, 1));
+	assert_int_equal(fake_getattr(fake, 1, &after), 0);
+	assert_true(is_after(&after, &before));
+	fake_close(fake);
+	fake_store_close(&store);
+}
+
 /* Who cannot be told must ask: a moment later. */
 static void transport_without_notifications(void **state)
 {
@@ -374,6 +421,7 @@ int main(void)
 		cmocka_unit_test(kernel_is_told),
 		cmocka_unit_test(telling_fails),
 		cmocka_unit_test(service_that_cannot_tell),
+		cmocka_unit_test(service_that_fails_to_tell),
 		cmocka_unit_test(transport_without_notifications),
 		cmocka_unit_test(explicit_list),
 		cmocka_unit_test(damage_is_left_out),
