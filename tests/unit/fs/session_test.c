@@ -152,6 +152,7 @@ static void attributes(void **state)
 	assert_int_equal(fake_getattr(fake, 1, &root), 0);
 	assert_int_equal(root.attr.mode, S_IFDIR | 0555);
 	assert_int_equal(root.attr.ino, 1);
+	assert_int_equal(root.attr.blocks, 8);
 	assert_int_equal(root.attr.mtime, 1);
 	assert_int_equal(fake_lookup(fake, readme.nodeid, view_of_string("x"), &none), -ENOTDIR);
 	assert_int_equal(fake_lookup(fake, 4711, view_of_string("x"), &none), -ESTALE);
