@@ -135,7 +135,7 @@ static enum rc put_packs(struct local_write *write, const struct local_group *gr
 
 		if (!pack->out)
 			continue;
-		local_pack_key_encode(pack->out->id, key);
+		local_pack_key_encode(pack->out->head.id, key);
 		local_pack_value_encode(&value, bytes);
 		enum rc rc = local_write_put(write, LOCAL_TABLE_PACKS, view_of(key, sizeof(key)),
 					     view_of(bytes, sizeof(bytes)), err);
@@ -196,7 +196,7 @@ static enum rc sync_packs(struct local_store *store, const struct local_group *g
 
 		if (!pack->out)
 			continue;
-		local_pack_name(pack->out->id, name);
+		local_pack_name(pack->out->head.id, name);
 		if (fdatasync(pack->out->fd) != 0)
 			return err_errno(err, errno, "cannot sync pack %s", name);
 		fresh |= pack->fresh;

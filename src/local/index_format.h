@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "castore/digest.h"
+#include "local/pack_format.h"
 
 enum { LOCAL_INDEX_VERSION = 1 };
 
@@ -23,6 +24,11 @@ struct local_place {
 	uint32_t raw;    /* length once decoded */
 };
 enum { LOCAL_PLACE_SIZE = 18 };
+/* Where the record ends, for a place in a pack. */
+static inline uint64_t local_place_end(const struct local_place *place)
+{
+	return place->offset + LOCAL_RECORD_HEADER_SIZE + place->stored;
+}
 
 /* Chunks and directories. */
 struct local_place_value {

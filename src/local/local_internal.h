@@ -104,7 +104,7 @@ bool local_inserts_peek(struct local_inserts *inserts, enum local_table table, c
 struct local_pack_out { /* a pack that this process writes, and holds the lock of */
 	unsigned refs;  /* under write_lock */
 	int fd;
-	uint32_t id;
+	struct local_pack_head head;
 };
 
 struct local_appender {

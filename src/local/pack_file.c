@@ -4,9 +4,11 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "local/pack_scan.h"
 
 enum {
 	/* The kernel cuts one request for read-ahead at the device's largest transfer. */
@@ -18,10 +20,15 @@ enum {
 struct pack_file *pack_file_new(uint32_t id, int fd)
 {
 	struct pack_file *file = mem_zalloc(sizeof(*file));
+	struct local_pack_head head;
+	struct stat st;
 
 	refcount_init(&file->ref);
 	file->id = id;
 	file->fd = fd;
+	/* Where that is damaged, the records that are checked by it are, too. */
+	if (fstat(fd, &st) == 0 && local_pack_head_read(fd, (uint64_t)st.st_size, &head, NULL) == RC_OK)
+		file->salt = head.salt;
 	return file;
 }
 

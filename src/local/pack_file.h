@@ -15,12 +15,13 @@ struct pack_file {
 	struct refcount ref;
 	uint32_t id;
 	int fd;
+	uint64_t salt; /* of its records */
 	/* Sequential readers are met halfway: see pack_file_read_ahead. */
 	_Atomic uint64_t last;    /* where the last read ended */
 	_Atomic uint64_t advised; /* up to where the kernel was asked to read */
 };
 
-/* Takes the descriptor over. */
+/* Takes the descriptor over, and finds the salt. */
 struct pack_file *pack_file_new(uint32_t id, int fd);
 struct pack_file *pack_file_ref(struct pack_file *file);
 void pack_file_unref(struct pack_file *file); /* NULL is fine */

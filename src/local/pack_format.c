@@ -18,14 +18,14 @@ enum {
 	CRC_AT = 12,
 };
 
-void local_record_header_encode(const struct local_record_header *header, uint8_t *out)
+static void header_encode(const struct local_record_header *header, uint8_t *out)
 {
 	put_u32(out, SKIPPABLE_MAGIC);
 	put_u32(out + 4, LOCAL_RECORD_HEADER_SIZE - SKIPPABLE_HEADER);
 	out[8] = header->kind;
-	out[9] = 0;
-	out[10] = 0;
-	out[11] = 0;
+	out[9] = (uint8_t)header->mark;
+	out[10] = (uint8_t)(header->mark >> 8);
+	out[11] = (uint8_t)(header->mark >> 16);
 	put_u32(out + CRC_AT, header->crc);
 	put_u64(out + 16, header->seq);
 	put_u32(out + 24, header->raw);
@@ -38,14 +38,14 @@ enum rc local_record_header_decode(struct view bytes, struct local_record_header
 {
 	struct cursor cursor = cursor_of(bytes);
 	uint32_t magic, length;
-	uint8_t reserved[3];
+	uint8_t mark[3];
 
 	memset(out, 0, sizeof(*out));
 	struct local_record_header header = { .kind = 0 };
 	cursor_u32le(&cursor, &magic);
 	cursor_u32le(&cursor, &length);
 	cursor_u8(&cursor, &header.kind);
-	cursor_copy(&cursor, reserved, sizeof(reserved));
+	cursor_copy(&cursor, mark, sizeof(mark));
 	cursor_u32le(&cursor, &header.crc);
 	cursor_u64le(&cursor, &header.seq);
 	cursor_u32le(&cursor, &header.raw);
@@ -55,22 +55,52 @@ enum rc local_record_header_decode(struct view bytes, struct local_record_header
 		return err_set(err, RC_CORRUPT, "record header is cut short");
 	if (magic != SKIPPABLE_MAGIC || length != LOCAL_RECORD_HEADER_SIZE - SKIPPABLE_HEADER)
 		return err_set(err, RC_CORRUPT, "no record begins here");
-	if (header.kind == 0 || reserved[0] || reserved[1] || reserved[2])
-		return err_set(err, RC_CORRUPT, "record header has an unknown kind or flag");
+	if (header.kind == 0 || header.seq > LOCAL_SEQ_MAX)
+		return err_set(err, RC_CORRUPT, "record header has no kind, or no possible number");
 	if (header.raw > LOCAL_RECORD_RAW_MAX || header.stored > LOCAL_RECORD_STORED_MAX)
 		return err_set(err, RC_CORRUPT, "record claims %u bytes in %u", header.raw,
 			       header.stored);
+	header.mark = mark[0] | (uint32_t)mark[1] << 8 | (uint32_t)mark[2] << 16;
 	*out = header;
 	return RC_OK;
 }
 
-uint32_t local_record_crc(uint32_t frame_crc, const uint8_t *encoded_header)
+uint32_t local_record_mark(uint64_t salt)
+{
+	return (uint32_t)salt & 0xffffff;
+}
+
+static uint32_t record_crc(uint32_t frame_crc, const uint8_t *encoded_header, uint64_t salt)
 {
 	uint8_t copy[LOCAL_RECORD_HEADER_SIZE];
 
 	memcpy(copy, encoded_header, sizeof(copy));
 	put_u32(copy + CRC_AT, 0);
-	return crc32c(frame_crc, copy, sizeof(copy));
+	uint32_t crc = crc32c(frame_crc, copy, sizeof(copy));
+	if (salt == 0)
+		return crc;
+	put_u64(copy, salt);
+	return crc32c(crc, copy, sizeof(salt));
+}
+
+void local_record_seal(const struct local_record_header *header, uint32_t frame_crc, uint64_t salt,
+		       uint8_t *out)
+{
+	struct local_record_header sealed = *header;
+
+	sealed.mark = local_record_mark(salt);
+	header_encode(&sealed, out);
+	put_u32(out + CRC_AT, record_crc(frame_crc, out, salt));
+}
+
+bool local_record_sealed(const uint8_t *encoded_header, uint32_t frame_crc, uint64_t salt)
+{
+	struct local_record_header header;
+
+	return local_record_header_decode(view_of(encoded_header, LOCAL_RECORD_HEADER_SIZE),
+					  &header, NULL) == RC_OK &&
+	       header.mark == local_record_mark(salt) &&
+	       header.crc == record_crc(frame_crc, encoded_header, salt);
 }
 
 static size_t raw_blocks(size_t raw)
@@ -161,12 +191,32 @@ bool local_raw_frame_decode(struct view frame, size_t raw, uint8_t *out)
 
 static const char pack_text[12] = "castor pack\n";
 
+bool local_kind_belongs(uint8_t kind, enum local_pack_class class, uint64_t offset)
+{
+	switch (kind) {
+	case LOCAL_RECORD_PACK:
+		return offset == 0;
+	case LOCAL_RECORD_CHUNK:
+		return class != LOCAL_PACK_META;
+	case LOCAL_RECORD_CHUNK_LIST:
+	case LOCAL_RECORD_DIRECTORY:
+	case LOCAL_RECORD_PATH_INFO:
+	case LOCAL_RECORD_NAR_FACTS:
+	case LOCAL_RECORD_PIN:
+	case LOCAL_RECORD_TOMBSTONE:
+		return class == LOCAL_PACK_META;
+	default:
+		return true;
+	}
+}
+
 void local_pack_head_encode(const struct local_pack_head *head, uint8_t *out)
 {
 	memcpy(out, pack_text, sizeof(pack_text));
 	put_u32(out + 12, LOCAL_PACK_VERSION);
 	put_u32(out + 16, head->id);
 	put_u32(out + 20, (uint32_t)head->class);
+	put_u64(out + 24, head->salt);
 }
 
 enum rc local_pack_head_decode(struct view payload, struct local_pack_head *out, struct err *err)
@@ -174,6 +224,7 @@ enum rc local_pack_head_decode(struct view payload, struct local_pack_head *out,
 	struct cursor cursor = cursor_of(payload);
 	struct view text;
 	uint32_t version, id, class;
+	uint64_t salt = 0;
 
 	memset(out, 0, sizeof(*out));
 	cursor_view(&cursor, sizeof(pack_text), &text);
@@ -182,14 +233,16 @@ enum rc local_pack_head_decode(struct view payload, struct local_pack_head *out,
 	cursor_u32le(&cursor, &class);
 	if (cursor.failed || memcmp(text.ptr, pack_text, sizeof(pack_text)) != 0)
 		return err_set(err, RC_CORRUPT, "it does not begin as a pack does");
-	if (version != LOCAL_PACK_VERSION)
+	if (version == 0 || version > LOCAL_PACK_VERSION)
 		return err_set(err, RC_UNSUPPORTED,
-			       "it has pack format %u, and this castor knows %d only", version,
+			       "it has pack format %u, and this castor knows up to %d", version,
 			       LOCAL_PACK_VERSION);
-	if (class >= LOCAL_PACK_CLASSES_ || id == 0 || cursor_left(&cursor) != 0)
+	if (version > 1)
+		cursor_u64le(&cursor, &salt);
+	if (cursor.failed || class >= LOCAL_PACK_CLASSES_ || id == 0 ||
+	    cursor_left(&cursor) != 0 || (version > 1) != (salt != 0))
 		return err_set(err, RC_CORRUPT, "its first record is malformed");
-	out->id = id;
-	out->class = (enum local_pack_class) class;
+	*out = (struct local_pack_head){ version, id, (enum local_pack_class) class, salt };
 	return RC_OK;
 }
 
@@ -305,6 +358,9 @@ void local_commit_encode(const struct local_commit *commit, uint8_t *out)
 {
 	put_u64(out, commit->end);
 	put_u64(out + 8, commit->time_ns);
+	put_u64(out + 16, commit->salt);
+	put_u32(out + 24, commit->id);
+	put_u32(out + 28, commit->class);
 }
 
 enum rc local_commit_decode(struct view payload, struct local_commit *out, struct err *err)
@@ -314,6 +370,11 @@ enum rc local_commit_decode(struct view payload, struct local_commit *out, struc
 	memset(out, 0, sizeof(*out));
 	cursor_u64le(&cursor, &out->end);
 	cursor_u64le(&cursor, &out->time_ns);
+	if (payload.len != LOCAL_COMMIT_SIZE_1) {
+		cursor_u64le(&cursor, &out->salt);
+		cursor_u32le(&cursor, &out->id);
+		cursor_u32le(&cursor, &out->class);
+	}
 	if (cursor.failed || cursor_left(&cursor) != 0) {
 		memset(out, 0, sizeof(*out));
 		return err_set(err, RC_CORRUPT, "commit record is malformed");

@@ -18,7 +18,11 @@
 #include "castore/digest.h"
 #include "nix/store_path.h"
 
-enum { LOCAL_PACK_VERSION = 1 };
+/* What is written. Packs of version 1, which had no salt, can be read. */
+enum { LOCAL_PACK_VERSION = 2 };
+
+/* Of sequence numbers. */
+#define LOCAL_SEQ_MAX ((UINT64_C(1) << 62) - 1)
 
 /* Numbers of the format: never reused. */
 enum local_record_kind {
@@ -42,21 +46,28 @@ enum {
 
 struct local_record_header {
 	uint8_t kind;    /* enum local_record_kind, or one that this version does not know */
-	uint32_t crc;    /* see local_record_crc */
+	uint32_t mark;   /* the low 24 bits of the pack's salt */
+	uint32_t crc;    /* see local_record_seal */
 	uint64_t seq;    /* store-wide; among records of one key the highest wins */
 	uint32_t raw;    /* length of the data once decoded */
 	uint32_t stored; /* length of the zstd frame */
 	struct digest digest;
 };
 
-/* Writes LOCAL_RECORD_HEADER_SIZE bytes. */
-void local_record_header_encode(const struct local_record_header *header, uint8_t *out);
-/* RC_CORRUPT says what is wrong with it; the CRC is not checked here. */
+/* RC_CORRUPT says what is wrong with it; mark and CRC are not checked here. */
 enum rc local_record_header_decode(struct view bytes, struct local_record_header *out,
 				   struct err *err) MUST_USE;
-/* The CRC-32C of the frame, then of the encoded header with four zeros for the CRC. frame_crc is
- * crc32c(0, frame): dear, and known before the sequence number is. */
-uint32_t local_record_crc(uint32_t frame_crc, const uint8_t *encoded_header);
+/* What every record of a pack of that salt has for its mark. */
+uint32_t local_record_mark(uint64_t salt);
+/* Writes the header, LOCAL_RECORD_HEADER_SIZE bytes, with the mark and the CRC of a pack of that salt
+ * (0: the first record of a pack, and all of version 1). The CRC is that of the frame, then of the
+ * header with four zeros for the CRC, then of the salt, so that bytes which somebody had stored do not
+ * pass for a record. frame_crc is crc32c(0, frame): dear, and known before the sequence number is. */
+void local_record_seal(const struct local_record_header *header, uint32_t frame_crc, uint64_t salt,
+		       uint8_t *out);
+/* Are mark and CRC those of a record of that pack? */
+bool local_record_sealed(const uint8_t *encoded_header, uint32_t frame_crc,
+			 uint64_t salt) MUST_USE;
 
 /* ---- Frames of raw blocks: how data is kept that does not shrink ---- */
 
@@ -83,11 +94,18 @@ enum local_pack_class {
 	LOCAL_PACK_CLASSES_,
 };
 
+/* May a record of that kind lie in a pack of that class, at that offset? Of kinds that this version
+ * does not know: yes. */
+bool local_kind_belongs(uint8_t kind, enum local_pack_class class, uint64_t offset) MUST_USE;
+
 struct local_pack_head {
+	uint32_t version;
 	uint32_t id;
 	enum local_pack_class class;
+	uint64_t salt; /* random, never 0; version 1: 0 */
 };
-enum { LOCAL_PACK_HEAD_SIZE = 24 };
+enum { LOCAL_PACK_HEAD_SIZE = 32, LOCAL_PACK_HEAD_SIZE_1 = 24 };
+/* Of version LOCAL_PACK_VERSION. */
 void local_pack_head_encode(const struct local_pack_head *head, uint8_t *out);
 /* RC_UNSUPPORTED for a version that this program does not know. */
 enum rc local_pack_head_decode(struct view payload, struct local_pack_head *out,
@@ -127,12 +145,16 @@ void local_nar_facts_encode(const struct local_nar_facts *facts, struct buf *out
 enum rc local_nar_facts_decode(struct view payload, struct local_nar_facts *out,
 			       struct err *err) MUST_USE;
 
-/* A commit: what precedes it in the pack, from offset 0 to `end`, is whole. */
+/* A commit: what precedes it in the pack, from offset 0 to `end`, is whole. It repeats what the first
+ * record says, so that damage there does not take the pack along. */
 struct local_commit {
 	uint64_t end;     /* the offset of this very record */
 	uint64_t time_ns; /* since 1970 */
+	uint64_t salt;    /* these three are 0 in version 1 */
+	uint32_t id;
+	uint32_t class;
 };
-enum { LOCAL_COMMIT_SIZE = 16 };
+enum { LOCAL_COMMIT_SIZE = 32, LOCAL_COMMIT_SIZE_1 = 16 };
 void local_commit_encode(const struct local_commit *commit, uint8_t *out);
 enum rc local_commit_decode(struct view payload, struct local_commit *out,
 			    struct err *err) MUST_USE;

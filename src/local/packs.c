@@ -263,24 +263,25 @@ static enum rc check_header(const uint8_t *head, const struct record *record,
 	return RC_OK;
 }
 
-static enum rc check_sum(const uint8_t *head, const struct record *record,
-			 const struct local_record_header *header, struct err *err)
+static enum rc check_sum(const uint8_t *head, const struct record *record, uint64_t salt,
+			 struct err *err)
 {
 	uint32_t crc = crc32c(0, record->frame, record->place->stored);
 
-	if (local_record_crc(crc, head) != header->crc)
+	if (!local_record_sealed(head, crc, salt))
 		return err_set(err, RC_CORRUPT, "its checksum is wrong");
 	return RC_OK;
 }
 
 /* Chunks are known by their digests, which whoever uses them checks: they need no checksum. */
-static enum rc check_record(const uint8_t *head, const struct record *record, struct err *err)
+static enum rc check_record(const struct pack_file *file, const uint8_t *head,
+			    const struct record *record, struct err *err)
 {
 	struct local_record_header header;
 	enum rc rc = check_header(head, record, &header, err);
 
 	if (rc == RC_OK && (record->kind != LOCAL_RECORD_CHUNK || record->summed))
-		rc = check_sum(head, record, &header, err);
+		rc = check_sum(head, record, file->salt, err);
 	return rc;
 }
 
@@ -330,7 +331,7 @@ static enum rc read_records(struct pack_file *file, const struct record *records
 	pack_file_read_ahead(file, start, end - start);
 	enum rc rc = pread_all(file->fd, iov, n, start, end - start, err);
 	while (rc == RC_OK && i < count) {
-		rc = check_record(heads[i], &records[i], err);
+		rc = check_record(file, heads[i], &records[i], err);
 		i += rc == RC_OK;
 	}
 	if (rc == RC_OK)
@@ -388,7 +389,7 @@ static enum rc read_raw_blocks(struct pack_file *file, const struct record *reco
 	} while (at < place->raw);
 	if (memcmp(got, want, frame_header) != 0)
 		return err_set(err, RC_CORRUPT, "its frame header is damaged");
-	return check_record(head, record, err);
+	return check_record(file, head, record, err);
 }
 
 static enum rc read_frame(struct local_packs *packs, struct pack_file *file, struct record *record,
@@ -585,7 +586,7 @@ static enum rc read_meta(struct local_packs *packs, struct pack_file *file, stru
 		if (rc != RC_OK)
 			return place_context(err, rc, kind_names[record->kind], record->digest,
 					     record->place);
-		if (whole && check_record(scratch, record, NULL) == RC_OK)
+		if (whole && check_record(file, scratch, record, NULL) == RC_OK)
 			return RC_OK;
 		/* The windows may be from before the record was written. */
 		forget_windows(packs, file->id, record->place->offset, len);

@@ -24,7 +24,8 @@
 #include "local/pack_scan.h"
 #include "local/rebuild_internal.h"
 
-enum { FLUSH_ENTRIES = 64 << 10 };
+
+size_t local_rebuild_flush_entries = 64 << 10;
 
 /* ---- What a scan has met since the last commit record ---- */
 
@@ -32,7 +33,7 @@ static void entries_clear(struct rebuild *rebuild)
 {
 	for (size_t i = 0; i < rebuild->entry_count; i++)
 		buf_release(&rebuild->entries[i].payload);
-	rebuild->entry_count = 0;
+	rebuild->entry_count = rebuild->committed = 0;
 }
 
 static struct rebuild_entry *entry_add(struct rebuild *rebuild)
@@ -94,12 +95,21 @@ static enum rc put_facts(struct local_write *write, const struct rebuild_entry *
 	return local_write_put(write, LOCAL_TABLE_FACTS, key, view_of(bytes, sizeof(bytes)), err);
 }
 
+struct pack_state {
+	uint32_t id;
+	struct local_pack_head head;
+	uint64_t end;         /* after the last commit record */
+	uint64_t damaged_end; /* of the scan's damage, what lies before it */
+	uint64_t records;     /* since the last commit record */
+	struct buf payload;
+};
+
 static enum rc flush_change(struct local_write *write, void *context, struct err *err)
 {
 	struct rebuild *rebuild = context;
 	enum rc rc = RC_OK;
 
-	for (size_t i = 0; rc == RC_OK && i < rebuild->entry_count; i++) {
+	for (size_t i = 0; rc == RC_OK && i < rebuild->committed; i++) {
 		const struct rebuild_entry *entry = &rebuild->entries[i];
 
 		if (entry->kind == LOCAL_RECORD_CHUNK)
@@ -112,14 +122,18 @@ static enum rc flush_change(struct local_write *write, void *context, struct err
 	return rc;
 }
 
-/* What lies before a commit record counts. */
-static enum rc flush(struct rebuild *rebuild, struct err *err)
+/* Takes what lies before the pack's last commit record so far, and nothing else. */
+static enum rc flush(struct rebuild *rebuild, const struct pack_state *pack, struct err *err)
 {
-	qsort(rebuild->entries, rebuild->entry_count, sizeof(rebuild->entries[0]), compare_entries);
+	for (size_t i = 0; i < rebuild->committed; i++)
+		assert(local_place_end(&rebuild->entries[i].place) <= pack->end);
+	if (rebuild->committed > 0)
+		qsort(rebuild->entries, rebuild->committed, sizeof(rebuild->entries[0]),
+		      compare_entries);
 	enum rc rc = local_index_write(rebuild->index, &op_none, flush_change, rebuild, err);
 	if (rc != RC_OK)
 		return rc;
-	for (size_t i = 0; i < rebuild->entry_count; i++) {
+	for (size_t i = 0; i < rebuild->committed; i++) {
 		const struct rebuild_entry *entry = &rebuild->entries[i];
 
 		if (entry->kind == LOCAL_RECORD_CHUNK_LIST)
@@ -127,6 +141,7 @@ static enum rc flush(struct rebuild *rebuild, struct err *err)
 		else if (entry->kind == LOCAL_RECORD_PATH_INFO)
 			rebuild_note_path(rebuild, entry);
 	}
+	/* None lies behind the commit record that was just met; at the pack's end all are dropped. */
 	entries_clear(rebuild);
 	return RC_OK;
 }
@@ -135,8 +150,8 @@ static enum rc flush(struct rebuild *rebuild, struct err *err)
 
 static bool has_payload(uint8_t kind)
 {
-	return kind == LOCAL_RECORD_PACK || kind == LOCAL_RECORD_CHUNK_LIST ||
-	       kind == LOCAL_RECORD_NAR_FACTS || kind == LOCAL_RECORD_COMMIT;
+	return kind == LOCAL_RECORD_CHUNK_LIST || kind == LOCAL_RECORD_NAR_FACTS ||
+	       kind == LOCAL_RECORD_COMMIT;
 }
 
 /* False: the record is damaged in spite of its CRC. */
@@ -153,16 +168,6 @@ static bool decode_payload(struct rebuild *rebuild, const struct local_scanned *
 	return true;
 }
 
-struct pack_state {
-	uint32_t id;
-	bool headed;
-	struct local_pack_head head;
-	uint64_t end;         /* after the last commit record */
-	uint64_t damaged_end; /* of the scan's damage, what lies before it */
-	uint64_t records;     /* since the last commit record */
-	struct buf payload;
-};
-
 static enum rc take_commit(struct rebuild *rebuild, struct pack_state *pack,
 			   const struct local_scan *scan, const struct local_scanned *record,
 			   struct err *err)
@@ -177,7 +182,7 @@ static enum rc take_commit(struct rebuild *rebuild, struct pack_state *pack,
 	rebuild->stats->records += pack->records;
 	pack->records = 0;
 	rebuild->committed = rebuild->entry_count;
-	return rebuild->entry_count >= FLUSH_ENTRIES ? flush(rebuild, err) : RC_OK;
+	return rebuild->committed >= rebuild->flush_entries ? flush(rebuild, pack, err) : RC_OK;
 }
 
 static enum rc take_record(struct rebuild *rebuild, struct pack_state *pack,
@@ -194,11 +199,6 @@ static enum rc take_record(struct rebuild *rebuild, struct pack_state *pack,
 		return RC_OK;
 	}
 	switch (header->kind) {
-	case LOCAL_RECORD_PACK:
-		if (record->offset != 0)
-			return RC_OK;
-		pack->headed = true;
-		return local_pack_head_decode(buf_view(&pack->payload), &pack->head, err);
 	case LOCAL_RECORD_COMMIT:
 		return take_commit(rebuild, pack, scan, record, err);
 	case LOCAL_RECORD_CHUNK:
@@ -222,7 +222,7 @@ static enum rc take_record(struct rebuild *rebuild, struct pack_state *pack,
 		return RC_OK;
 	}
 	default:
-		return RC_OK; /* of a later castor */
+		return RC_OK; /* the first, or of a later castor */
 	}
 }
 
@@ -230,7 +230,7 @@ static enum rc put_pack(struct local_write *write, void *context, struct err *er
 {
 	const struct pack_state *pack = context;
 	struct local_pack_value value = {
-		.class = (uint8_t)(pack->headed ? pack->head.class : LOCAL_PACK_LARGE),
+		.class = (uint8_t)pack->head.class,
 		.end = pack->end,
 	};
 	uint8_t key[LOCAL_PACK_KEY_SIZE], bytes[LOCAL_PACK_VALUE_SIZE];
@@ -241,15 +241,33 @@ static enum rc put_pack(struct local_write *write, void *context, struct err *er
 			       view_of(bytes, sizeof(bytes)), err);
 }
 
+/* No first record that is whole, and no commit record at the end. */
+static enum rc check_headless(struct rebuild *rebuild, int fd, const char *name, struct err *err)
+{
+	uint8_t bytes[LOCAL_RECORD_HEADER_SIZE + LOCAL_PACK_HEAD_SIZE_1];
+	static const uint8_t zeros[sizeof(bytes)];
+	size_t got;
+	enum rc rc = file_pread_full(fd, bytes, sizeof(bytes), 0, &got, name, err);
+
+	if (rc == RC_OK && got == sizeof(bytes) && memcmp(bytes, zeros, got) != 0) {
+		log_warning("pack %s cannot be read: its beginning and its end are damaged", name);
+		rebuild->stats->damaged_records++;
+	}
+	return rc;
+}
+
 static enum rc scan_pack(struct rebuild *rebuild, struct pack_state *pack, int fd, const char *name,
 			 struct err *err)
 {
 	struct local_scan scan;
 	struct local_scanned record;
 	bool end = false;
-	enum rc rc = local_scan_init(&scan, fd, name, err);
+	enum rc rc = local_scan_init(&scan, fd, name, 0, err);
 
-	rebuild->committed = 0;
+	pack->head = scan.head;
+	/* One that was never committed may have no beginning, or one of zeros. */
+	if (rc == RC_OK && scan.head.id == 0 && scan.size > 0)
+		rc = check_headless(rebuild, fd, name, err);
 	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
 	while (rc == RC_OK) {
 		rc = op_check(rebuild->op, err);
@@ -262,11 +280,10 @@ static enum rc scan_pack(struct rebuild *rebuild, struct pack_state *pack, int f
 	local_scan_release(&scan);
 	if (rc != RC_OK)
 		return err_context(err, rc, "pack %s", name);
-	/* Behind the last commit record lies what nobody was promised. */
-	while (rebuild->entry_count > rebuild->committed)
-		buf_release(&rebuild->entries[--rebuild->entry_count].payload);
 	rebuild->stats->damaged_records += pack->damaged_end;
-	rc = flush(rebuild, err);
+	/* Behind the last commit record lies what nobody was promised. */
+	rc = flush(rebuild, pack, err);
+	entries_clear(rebuild);
 	/* Without a commit it is nobody's: the next writer makes it its own. */
 	if (rc == RC_OK && pack->end > 0) {
 		rebuild->stats->packs++;
@@ -288,7 +305,7 @@ static enum rc read_pack(struct rebuild *rebuild, uint32_t id, struct err *err)
 	buf_release(&pack.payload);
 	if (id >= rebuild->next_pack)
 		rebuild->next_pack = id + 1;
-	if (rc == RC_OK && pack.headed && pack.head.id != id)
+	if (rc == RC_OK && pack.head.id != 0 && pack.head.id != id)
 		log_warning("pack %s calls itself %08x", name, pack.head.id);
 	return rc;
 }
@@ -431,6 +448,7 @@ enum rc local_store_rebuild_index(const char *dir, const struct op *op,
 {
 	struct rebuild rebuild = {
 		.op = op,
+		.flush_entries = local_rebuild_flush_entries,
 		.stats = stats,
 		.next_pack = 1,
 		.day = (uint16_t)clock_day(),

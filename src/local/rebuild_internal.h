@@ -21,6 +21,9 @@ struct rebuild_path {
 	struct local_place place;
 };
 
+/* How many entries are taken into the index at once; a test makes it small. */
+extern size_t local_rebuild_flush_entries;
+
 struct rebuild {
 	const struct op *op;
 	struct local_layout layout;
@@ -34,6 +37,7 @@ struct rebuild {
 
 	struct rebuild_entry *entries; /* of the pack at hand, not yet in the index */
 	size_t entry_count, entry_room;
+	size_t flush_entries; /* so many committed ones go into the index at once */
 	size_t committed; /* how many of them lie before a commit record */
 
 	struct hashmap lists; /* blob digest → struct rebuild_list */

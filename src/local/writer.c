@@ -22,6 +22,7 @@
 #include "base/file.h"
 #include "base/mem.h"
 #include "local/local_internal.h"
+#include "local/pack_scan.h"
 
 /* A pack that has reached this gets no further group. */
 #define PACK_FULL (UINT64_C(4) << 30)
@@ -152,17 +153,29 @@ static enum rc committed_end(struct local_store *store, uint32_t id, struct loca
 	return rc;
 }
 
-static void use_pack(struct local_appender *a, uint32_t id, int fd, uint64_t end, bool fresh)
+static void use_pack(struct local_appender *a, const struct local_pack_head *head, int fd,
+		     uint64_t end)
 {
 	a->out = mem_zalloc(sizeof(*a->out));
 	a->out->refs = 1;
 	a->out->fd = fd;
-	a->out->id = id;
+	a->out->head = *head;
 	a->end = a->written = a->kicked = a->sealed = a->committed = end;
-	a->fresh = fresh;
+	a->fresh = end == 0;
 	a->buffered = 0;
 	if (!a->buffer)
 		a->buffer = mem_alloc(BUFFER);
+}
+
+static void new_head(struct local_pack_head *head, uint32_t id, enum local_pack_class class)
+{
+	*head = (struct local_pack_head){ LOCAL_PACK_VERSION, id, class, 0 };
+	/* The hash is keyed with random bytes of the process: nobody can tell what comes out. */
+	do {
+		const uint64_t seed[2] = { (uint64_t)clock_realtime_ns(), id };
+
+		head->salt = hashmap_hash(seed, sizeof(seed));
+	} while (local_record_mark(head->salt) == 0);
 }
 
 /* Takes over an existing pack if nobody owns it. False: not this one. */
@@ -171,6 +184,7 @@ static bool try_pack(struct local_store *store, enum local_pack_class class, uin
 {
 	char name[LOCAL_PACK_NAME_MAX];
 	struct local_pack_value value;
+	struct local_pack_head head;
 	struct stat st;
 
 	local_pack_name(id, name);
@@ -188,7 +202,12 @@ static bool try_pack(struct local_store *store, enum local_pack_class class, uin
 	if (st.st_size < 0 || (uint64_t)st.st_size < value.end ||
 	    ftruncate(fd, (off_t)value.end) != 0)
 		goto no;
-	use_pack(&store->writer.appenders[class], id, fd, value.end, value.end == 0);
+	if (value.end == 0)
+		new_head(&head, id, class);
+	else if (local_pack_head_read(fd, value.end, &head, NULL) != RC_OK || head.id != id ||
+		 head.class != class || head.version != LOCAL_PACK_VERSION)
+		goto no;
+	use_pack(&store->writer.appenders[class], &head, fd, value.end);
 	return true;
 no:
 	close(fd);
@@ -258,7 +277,10 @@ static enum rc create_pack(struct local_store *store, const struct op *op,
 		}
 		/* Somebody who looks for orphans may have been quicker. */
 		if (lock_pack(fd)) {
-			use_pack(&store->writer.appenders[class], id, fd, 0, true);
+			struct local_pack_head head;
+
+			new_head(&head, id, class);
+			use_pack(&store->writer.appenders[class], &head, fd, 0);
 			return RC_OK;
 		}
 		close(fd);
@@ -292,13 +314,12 @@ static enum rc open_appender(struct local_store *store, const struct op *op,
 	if (!a->out)
 		rc = create_pack(store, op, class, err);
 	if (rc == RC_OK && a->end == 0) {
-		struct local_pack_head head = { .id = a->out->id, .class = class };
 		uint8_t bytes[LOCAL_PACK_HEAD_SIZE];
 		struct local_record record;
 		struct local_place place;
 		struct digest zero = { .bytes = { 0 } };
 
-		local_pack_head_encode(&head, bytes);
+		local_pack_head_encode(&a->out->head, bytes);
 		local_record_make_raw(LOCAL_RECORD_PACK, &zero, view_of(bytes, sizeof(bytes)),
 				      &record);
 		rc = append_record(store, a, &record, &place, err);
@@ -313,7 +334,7 @@ static enum rc write_failed(enum rc rc, const struct local_appender *a, struct e
 {
 	char name[LOCAL_PACK_NAME_MAX];
 
-	local_pack_name(a->out->id, name);
+	local_pack_name(a->out->head.id, name);
 	return err_context(err, rc, "pack %s", name);
 }
 
@@ -336,6 +357,8 @@ static enum rc append_record(struct local_store *store, struct local_appender *a
 			     struct local_record *record, struct local_place *place,
 			     struct err *err)
 {
+	/* The first record says which salt that of the others is. */
+	uint64_t salt = a->end == 0 ? 0 : a->out->head.salt;
 	struct local_record_header header = {
 		.kind = record->kind,
 		.seq = store->writer.open->seq,
@@ -346,11 +369,9 @@ static enum rc append_record(struct local_store *store, struct local_appender *a
 	size_t size = local_record_size(record);
 	enum rc rc = RC_OK;
 
-	local_record_header_encode(&header, record->bytes);
-	header.crc = local_record_crc(record->frame_crc, record->bytes);
-	local_record_header_encode(&header, record->bytes);
+	local_record_seal(&header, record->frame_crc, salt, record->bytes);
 	*place = (struct local_place){
-		.pack = a->out->id,
+		.pack = a->out->head.id,
 		.offset = a->end,
 		.stored = record->stored,
 		.raw = record->raw,
@@ -385,7 +406,13 @@ enum rc local_append(struct local_store *store, const struct op *op, enum local_
 
 static enum rc append_commit(struct local_store *store, struct local_appender *a, struct err *err)
 {
-	struct local_commit commit = { .end = a->end, .time_ns = (uint64_t)clock_realtime_ns() };
+	struct local_commit commit = {
+		.end = a->end,
+		.time_ns = (uint64_t)clock_realtime_ns(),
+		.salt = a->out->head.salt,
+		.id = a->out->head.id,
+		.class = (uint32_t)a->out->head.class,
+	};
 	struct digest zero = { .bytes = { 0 } };
 	uint8_t bytes[LOCAL_COMMIT_SIZE];
 	struct local_record record;

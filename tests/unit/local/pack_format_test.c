@@ -14,14 +14,46 @@ static void test_header(void **state)
 
 	(void)state;
 	memset(in.digest.bytes, 9, DIGEST_SIZE);
-	local_record_header_encode(&in, bytes);
+	local_record_seal(&in, 7, 0x123456789abc, bytes);
 	assert_ok(local_record_header_decode(view_of(bytes, sizeof(bytes)), &out, &err), &err);
 	assert_memory_equal(&in.digest, &out.digest, DIGEST_SIZE);
 	assert_int_equal(in.seq, out.seq);
 	assert_int_equal(in.stored, out.stored);
+	assert_int_equal(out.mark, 0x789abc);
 	for (size_t len = 0; len < sizeof(bytes); len++)
 		assert_int_equal(local_record_header_decode(view_of(bytes, len), &out, &err),
 				 RC_CORRUPT);
+	/* Of this salt alone, the bits that the mark has not included; and of no salt not at all. */
+	assert_true(local_record_sealed(bytes, 7, 0x123456789abc));
+	assert_false(local_record_sealed(bytes, 8, 0x123456789abc));
+	assert_false(local_record_sealed(bytes, 7, 0x123457789abc));
+	assert_false(local_record_sealed(bytes, 7, 0x123456789abd));
+	assert_false(local_record_sealed(bytes, 7, 0));
+	for (size_t i = 0; i < sizeof(bytes); i++) {
+		bytes[i] ^= 1;
+		assert_false(local_record_sealed(bytes, 7, 0x123456789abc));
+		bytes[i] ^= 1;
+	}
+	in.seq = LOCAL_SEQ_MAX + 1;
+	local_record_seal(&in, 7, 1, bytes);
+	assert_int_equal(local_record_header_decode(view_of(bytes, sizeof(bytes)), &out, &err),
+			 RC_CORRUPT);
+}
+
+static void test_kinds(void **state)
+{
+	(void)state;
+	for (int class = 0; class < LOCAL_PACK_CLASSES_; class ++) {
+		enum local_pack_class c = (enum local_pack_class)class;
+		bool meta = c == LOCAL_PACK_META;
+
+		assert_true(local_kind_belongs(LOCAL_RECORD_PACK, c, 0));
+		assert_false(local_kind_belongs(LOCAL_RECORD_PACK, c, 97));
+		assert_true(local_kind_belongs(LOCAL_RECORD_CHUNK, c, 97) == !meta);
+		for (uint8_t kind = LOCAL_RECORD_CHUNK_LIST; kind < LOCAL_RECORD_COMMIT; kind++)
+			assert_true(local_kind_belongs(kind, c, 97) == meta);
+		assert_true(local_kind_belongs(LOCAL_RECORD_COMMIT, c, 97));
+	}
 }
 
 /* zstd itself reads a frame of raw blocks, and so do we. */
@@ -89,6 +121,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_header),
+		cmocka_unit_test(test_kinds),
 		cmocka_unit_test(test_raw_frames),
 		cmocka_unit_test(test_segments),
 	};

@@ -3,7 +3,10 @@
 
 #include <fcntl.h>
 
+#include "base/crc32c.h"
 #include "castore/directory.h"
+#include "local/pack_scan.h"
+#include "local/rebuild_internal.h"
 
 /* ---- The index as text, for comparing ---- */
 
@@ -181,33 +184,29 @@ static void test_equal_not_compressed(void **state)
 	check_equal(&policy);
 }
 
+static uint64_t file_size(int fd)
+{
+	struct stat st;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	return (uint64_t)st.st_size;
+}
+
 /* The pack of a class, or "" */
 static char *pack_of(const char *dir, enum local_pack_class class)
 {
 	for (uint32_t id = 1; id < 100; id++) {
 		char name[LOCAL_PACK_NAME_MAX];
-		uint8_t bytes[256];
 
 		local_pack_name(id, name);
 		char *path = mem_printf("%s/packs/%s", dir, name);
 		int fd = open(path, O_RDONLY | O_CLOEXEC);
 		if (fd >= 0) {
-			struct local_record_header header;
 			struct local_pack_head head;
-			uint8_t payload[LOCAL_PACK_HEAD_SIZE];
 
-			assert_true(read(fd, bytes, sizeof(bytes)) > 0);
-			close(fd);
-			assert_int_equal(
-				local_record_header_decode(view_of(bytes, LOCAL_RECORD_HEADER_SIZE),
-							   &header, NULL),
-				RC_OK);
-			assert_true(local_raw_frame_decode(
-				view_of(bytes + LOCAL_RECORD_HEADER_SIZE, header.stored),
-				header.raw, payload));
-			assert_int_equal(local_pack_head_decode(view_of(payload, sizeof(payload)),
-								&head, NULL),
+			assert_int_equal(local_pack_head_read(fd, file_size(fd), &head, NULL),
 					 RC_OK);
+			close(fd);
 			if (head.class == class)
 				return path;
 		}
@@ -353,6 +352,247 @@ static void test_replaced(void **state)
 	local_store_unref(store);
 }
 
+/* ---- What was never committed ---- */
+
+struct ends {
+	struct local_read *read;
+	size_t places;
+};
+
+static void check_end(struct ends *ends, const struct local_place *place)
+{
+	struct local_pack_value pack;
+	uint8_t key[LOCAL_PACK_KEY_SIZE];
+	struct view value;
+
+	if (place->pack == 0)
+		return;
+	local_pack_key_encode(place->pack, key);
+	assert_int_equal(local_read_get(ends->read, LOCAL_TABLE_PACKS, view_of(key, sizeof(key)),
+					&value, NULL),
+			 RC_OK);
+	assert_int_equal(local_pack_value_decode(value, &pack, NULL), RC_OK);
+	assert_true(local_place_end(place) <= pack.end);
+	ends->places++;
+}
+
+static bool check_place_end(void *context, struct view key, struct view bytes)
+{
+	struct local_place_value value;
+
+	(void)key;
+	assert_int_equal(local_place_value_decode(bytes, &value, NULL), RC_OK);
+	check_end(context, &value.place);
+	return true;
+}
+
+static bool check_path_end(void *context, struct view key, struct view bytes)
+{
+	struct local_path_value value;
+
+	(void)key;
+	assert_int_equal(local_path_value_decode(bytes, &value, NULL), RC_OK);
+	check_end(context, &value.place);
+	return true;
+}
+
+static bool check_blob_end(void *context, struct view key, struct view bytes)
+{
+	struct local_blob_value value;
+
+	(void)key;
+	assert_int_equal(local_blob_value_decode(bytes, &value, NULL), RC_OK);
+	for (uint32_t i = 0; i < value.segments; i++) {
+		struct local_blob_segment segment;
+
+		local_blob_segment(&value, i, &segment);
+		check_end(context, &segment.place);
+	}
+	return true;
+}
+
+/* Every place lies within what is committed of its pack. */
+static void check_ends(const char *dir)
+{
+	struct local_store *store = fixture_open(dir);
+	struct ends ends = { .places = 0 };
+	struct err err = ERR_INIT;
+
+	assert_ok(local_index_read(store->index, &ends.read, &err), &err);
+	assert_ok(local_read_scan(ends.read, LOCAL_TABLE_CHUNKS, view_of(NULL, 0), check_place_end,
+				  &ends, &err),
+		  &err);
+	assert_ok(local_read_scan(ends.read, LOCAL_TABLE_DIRECTORIES, view_of(NULL, 0),
+				  check_place_end, &ends, &err),
+		  &err);
+	assert_ok(local_read_scan(ends.read, LOCAL_TABLE_BLOBS, view_of(NULL, 0), check_blob_end,
+				  &ends, &err),
+		  &err);
+	assert_ok(local_read_scan(ends.read, LOCAL_TABLE_PATHS, view_of(NULL, 0), check_path_end,
+				  &ends, &err),
+		  &err);
+	local_read_end(ends.read);
+	assert_true(ends.places > 0);
+	local_store_unref(store);
+}
+
+/* A commit that a flush follows, and then records without one: they do not count. */
+static void test_flush(void **state)
+{
+	static const size_t sizes[] = { 1, 3, 5, 1000 };
+	size_t before = local_rebuild_flush_entries;
+	struct local_rebuild_stats stats;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+		AUTO_TESTING_DIR char *dir = testing_dir();
+
+		fill(dir, NULL, 4);
+		for (int class = 0; class < LOCAL_PACK_CLASSES_; class ++) {
+			AUTO_FREE char *path = pack_of(dir, (enum local_pack_class) class);
+			struct stat st;
+
+			/* Before the last commit record. */
+			assert_int_equal(stat(path, &st), 0);
+			assert_int_equal(truncate(path, st.st_size - LOCAL_RECORD_HEADER_SIZE -
+								(off_t)local_raw_frame_size(
+									LOCAL_COMMIT_SIZE)),
+					 0);
+		}
+		local_rebuild_flush_entries = sizes[i];
+		rebuild(dir, &stats);
+		local_rebuild_flush_entries = before;
+		assert_int_equal(stats.path_infos, 3);
+		check_ends(dir);
+		/* So the next writer takes nothing away. */
+		struct local_store *store = fixture_open(dir);
+		put_tree(store, 4);
+		put_tree(store, 5);
+		local_store_unref(store);
+		check_ends(dir);
+		rebuild(dir, &stats);
+		assert_int_equal(stats.path_infos, 5);
+		assert_int_equal(stats.dropped_path_infos, 0);
+	}
+}
+
+/* ---- Stored bytes that look like records ---- */
+
+/* A record of an empty blob's data, as somebody would forge it. */
+static void forge(struct buf *out, uint8_t kind, uint64_t seq, uint64_t salt)
+{
+	uint8_t frame[64], header[LOCAL_RECORD_HEADER_SIZE];
+	size_t size = local_raw_frame_size(0);
+	struct local_record_header forged = {
+		.kind = kind, .seq = seq, .raw = 0, .stored = (uint32_t)size
+	};
+
+	memset(forged.digest.bytes, 0xee, DIGEST_SIZE);
+	local_raw_frame_encode(view_of(NULL, 0), frame);
+	local_record_seal(&forged, crc32c(0, frame, size), salt, header);
+	buf_append(out, header, sizeof(header));
+	buf_append(out, frame, size);
+}
+
+/* How many records of that kind and of the forger's digest a scan finds. */
+static unsigned count_forged(const char *path, uint64_t *max_seq)
+{
+	struct local_scanned record;
+	struct local_scan scan;
+	struct err err = ERR_INIT;
+	unsigned found = 0;
+	bool end = false;
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	assert_ok(local_scan_init(&scan, fd, path, 0, &err), &err);
+	for (;;) {
+		assert_ok(local_scan_next(&scan, &record, &end, &err), &err);
+		if (end)
+			break;
+		found += record.header.digest.bytes[0] == 0xee &&
+			 record.header.digest.bytes[31] == 0xee;
+		*max_seq = record.header.seq > *max_seq ? record.header.seq : *max_seq;
+	}
+	assert_true(scan.damaged > 0);
+	local_scan_release(&scan);
+	return found;
+}
+
+static void check_forged(uint8_t kind, uint64_t seq, bool knows_salt, unsigned expected)
+{
+	static const struct local_policy policy = { .compression = LOCAL_COMPRESSION_NONE };
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	struct buf bytes CLEANUP(buf_release) = BUF_INIT;
+	struct local_pack_head head = { .salt = 0 };
+	struct local_rebuild_stats stats;
+	uint64_t max_seq = 0;
+
+	fill(dir, &policy, 1);
+	AUTO_FREE char *path = pack_of(dir, LOCAL_PACK_SMALL);
+	AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
+	assert_int_equal(local_pack_head_read(fd, file_size(fd), &head, NULL), RC_OK);
+	uint64_t at = file_size(fd);
+	for (int i = 0; i < 100; i++)
+		forge(&bytes, kind, seq, knows_salt ? head.salt : 0);
+	struct local_store *store = fixture_open(dir);
+	struct blob_service *blobs = blob_local_new(store);
+	(void)fixture_put(blobs, buf_view(&bytes));
+	blob_service_unref(blobs);
+	local_store_unref(store);
+	/* The header of the chunk that holds them. */
+	assert_int_equal(pwrite(fd, "", 1, (off_t)at), 1);
+	assert_int_equal(count_forged(path, &max_seq), expected);
+	assert_true(expected > 0 || max_seq < 1000);
+	rebuild(dir, &stats);
+	assert_int_equal(stats.path_infos, 1);
+	store = fixture_open(dir);
+	put_tree(store, 2);
+	local_store_unref(store);
+}
+
+static void test_forged(void **state)
+{
+	(void)state;
+	check_forged(LOCAL_RECORD_CHUNK, 5, false, 0);
+	check_forged(LOCAL_RECORD_PATH_INFO, UINT64_C(1) << 40, false, 0);
+	check_forged(LOCAL_RECORD_COMMIT, 5, false, 0);
+	/* Those who can read the packs know the salt. */
+	check_forged(LOCAL_RECORD_PATH_INFO, 5, true, 0);
+	check_forged(LOCAL_RECORD_PACK, 5, true, 0);
+	check_forged(LOCAL_RECORD_CHUNK, UINT64_MAX, true, 0);
+	/* So that it is not something else that hides them. */
+	check_forged(LOCAL_RECORD_CHUNK, 5, true, 100);
+}
+
+/* Two packs never have one salt. */
+static void test_salts(void **state)
+{
+	AUTO_TESTING_DIR char *dir = testing_dir();
+	uint64_t salts[LOCAL_PACK_CLASSES_];
+
+	(void)state;
+	fill(dir, NULL, 1);
+	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++) {
+		AUTO_FREE char *path = pack_of(dir, (enum local_pack_class)i);
+		AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
+		struct local_pack_head head, again;
+
+		assert_int_equal(local_pack_head_read(fd, file_size(fd), &head, NULL), RC_OK);
+		assert_int_equal(head.version, 2);
+		salts[i] = head.salt;
+		for (int k = 0; k < i; k++)
+			assert_true(salts[k] != salts[i]);
+		/* The commit at its end says the same, where the beginning is damaged. */
+		assert_int_equal(pwrite(fd, "x", 1, 70), 1);
+		assert_int_equal(local_pack_head_read(fd, file_size(fd), &again, NULL), RC_OK);
+		assert_true(again.salt == head.salt && again.id == head.id &&
+			    again.class == head.class);
+		assert_int_equal(pwrite(fd, "x", 1, (off_t)file_size(fd) - 1), 1);
+		assert_int_equal(local_pack_head_read(fd, file_size(fd), &again, NULL), RC_CORRUPT);
+		assert_int_equal(unlink(path), 0);
+	}
+}
+
 static void test_busy(void **state)
 {
 	AUTO_TESTING_DIR char *dir = testing_dir();
@@ -377,6 +617,9 @@ int main(void)
 		cmocka_unit_test(test_lost_pack),
 		cmocka_unit_test(test_replaced),
 		cmocka_unit_test(test_busy),
+		cmocka_unit_test(test_flush),
+		cmocka_unit_test(test_forged),
+		cmocka_unit_test(test_salts),
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
