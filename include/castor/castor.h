@@ -109,7 +109,7 @@ struct castor_addresses {
 	const char *reserved[4];
 };
 
-/* Opens a store; a local one is made where nothing is. addresses may be NULL: the default store.
+/* Opens a store; a local one is made where there is nothing or an empty directory. addresses may be NULL: the default store.
  * Give it back by castor_store_close. CASTOR_INVALID: a bad address; CASTOR_CORRUPT: a damaged
  * index. */
 CASTOR_API enum castor_rc castor_store_open(const struct castor_addresses *addresses,

@@ -11,7 +11,9 @@ enum rc cli_open_store(struct cli *cli, struct err *err)
 	enum rc rc = store_addresses_complete(&cli->addresses, cli->default_store, err);
 
 	if (rc == RC_OK)
-		rc = store_open(&cli->addresses, &cli->services, err);
+		rc = store_open(&cli->addresses,
+				cli->writes || cli->upstreams.count > 0 ? STORE_WRITE : STORE_READ,
+				&cli->services, err);
 	for (size_t i = 0; rc == RC_OK && i < cli->upstreams.count; i++)
 		rc = store_add_upstream(cli->upstreams.values[i], cli->upstream_required,
 					&cli->services, err);

@@ -49,6 +49,7 @@ enum {
 	CLI_STORE = 1,    /* --store and the three addresses: cli_open_store */
 	CLI_JSON = 2,     /* --json: cli->json */
 	CLI_UPSTREAM = 4, /* --upstream: cli_open_store puts them behind the store */
+	CLI_WRITES = 8,   /* no option: the command stores something */
 };
 
 struct command {
@@ -78,6 +79,7 @@ struct cli {
 	struct cli_list upstreams;
 	bool upstream_required;
 	bool json;
+	bool writes; /* the store is made where there is none: CLI_WRITES, or the command says so */
 	bool on_terminal; /* standard output is a terminal: names are escaped */
 	bool stdout_gone; /* nobody reads standard output any more */
 	/* Cancelled by the first SIGINT or SIGTERM; the second one kills. */

@@ -253,7 +253,7 @@ static enum rc open_source(const char *address, const struct services *to, struc
 			return store_add_upstream(address, true, out, err);
 		}
 	}
-	return store_open(&(struct store_addresses){ .store = address }, out, err);
+	return store_open(&(struct store_addresses){ .store = address }, STORE_READ, out, err);
 }
 
 static enum rc copy_from_store(struct copying *copying, int argc, char **argv, struct err *err)
@@ -330,8 +330,8 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 
 	copying.json.out = &copying.text;
 	if (options->to)
-		rc = store_open(&(struct store_addresses){ .store = options->to }, &cli->services,
-				err);
+		rc = store_open(&(struct store_addresses){ .store = options->to }, STORE_WRITE,
+				&cli->services, err);
 	else
 		rc = cli_open_store(cli, err);
 	if (rc != RC_OK)
@@ -376,7 +376,7 @@ const struct command command_copy = {
 		   "of them. Copies only what is missing, and prints each path once it is there "
 		   "whole. A\n"
 		   "copy that was interrupted goes on where it was.",
-	.shared = CLI_STORE | CLI_JSON,
+	.shared = CLI_STORE | CLI_JSON | CLI_WRITES,
 	.least = 0,
 	.most = -1,
 	.options = option_table,

@@ -274,7 +274,7 @@ const struct command command_daemon = {
 	.details = "Speaks the protocol of tvix-store and snix-store under both of their names. "
 		   "SIGTERM stops\n"
 		   "accepting, lets calls in flight finish for 20 seconds, and ends.",
-	.shared = CLI_STORE | CLI_UPSTREAM,
+	.shared = CLI_STORE | CLI_UPSTREAM | CLI_WRITES,
 	.options = option_table,
 	.options_size = sizeof(struct options),
 #ifdef CASTOR_WITH_HTTP

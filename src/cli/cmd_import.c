@@ -255,7 +255,7 @@ const struct command command_import = {
 	.summary = "store files and directories, print their store paths",
 	.details = "Each PATH gets the store path that \"nix-store --add\" gives it. Nothing of a "
 		   "PATH is\npublished unless all of it was stored.",
-	.shared = CLI_STORE | CLI_JSON,
+	.shared = CLI_STORE | CLI_JSON | CLI_WRITES,
 	.least = 1,
 	.most = -1,
 	.options = options,

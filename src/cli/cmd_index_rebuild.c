@@ -92,7 +92,10 @@ static enum rc run(struct cli *cli, const void *options, int argc, char **argv, 
 		append_json(&stats, &text);
 	else
 		append_sentence(&stats, &text);
-	return cli_write_buf(cli, &text, err);
+	rc = cli_write_buf(cli, &text, err);
+	if (rc == RC_OK && stats.dropped_path_infos + stats.damaged_records > 0)
+		rc = err_set(err, RC_CORRUPT, "parts of the store are damaged, and were left out");
+	return rc;
 }
 
 const struct command command_index_rebuild = {

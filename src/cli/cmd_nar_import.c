@@ -158,7 +158,7 @@ const struct command command_nar_import = {
 	.summary = "store what is in a NAR, or in a closure of them, print the store paths",
 	.details = "It may be compressed by xz, zstd, bzip2, gzip, lzma, lzip or lz4, or by "
 		   "brotli where FILE ends in .br.",
-	.shared = CLI_STORE | CLI_JSON,
+	.shared = CLI_STORE | CLI_JSON | CLI_WRITES,
 	.most = 1,
 	.options = options,
 	.options_size = sizeof(struct nar_import_args),

@@ -71,6 +71,7 @@ static enum rc run(struct cli *cli, const void *values, int argc, char **argv, s
 	if (rc != RC_OK)
 		return rc;
 	wish.cache.services = &cli->services;
+	cli->writes = options->cache.uploads.allow;
 	rc = cli_open_store(cli, err);
 	if (rc == RC_OK)
 		rc = cache_wish_open(&wish, &server, err);

@@ -131,6 +131,7 @@ static enum rc run_command(struct cli *cli, int argc, char **argv, struct err *e
 		return rc;
 	argc -= words;
 	argv += words;
+	cli->writes = cli->command->shared & CLI_WRITES;
 	rc = cli_parse_options(cli, argc, argv, &options, &first, &help, err);
 	if (rc == RC_OK && help) {
 		cli_command_help(cli->command, &text);

@@ -141,7 +141,7 @@ enum castor_rc castor_store_open(const struct castor_addresses *addresses,
 		};
 	rc = store_addresses_complete(&completed, default_store, &err);
 	if (rc == RC_OK)
-		rc = store_open(&completed, &services, &err);
+		rc = store_open(&completed, STORE_WRITE, &services, &err);
 	if (rc == RC_OK) {
 		*out = mem_zalloc(sizeof(**out));
 		(*out)->services = services;

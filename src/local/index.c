@@ -13,6 +13,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -56,6 +57,9 @@ static const char *const table_names[LOCAL_TABLES_] = {
 	[LOCAL_TABLE_COUNTERS] = "counters",       [LOCAL_TABLE_PENDING] = "pending-uploads",
 };
 
+/* In place of a table that an index lacks. */
+#define NO_TABLE UINT_MAX
+
 struct local_read {
 	struct local_index *index;
 	MDB_txn *txn;
@@ -73,6 +77,7 @@ struct local_index {
 	MDB_dbi tables[LOCAL_TABLES_];
 	bool building;
 	bool lost; /* under `remap`: the map could not be made again */
+	bool read_only;
 
 	pthread_mutex_t turn_lock;
 	pthread_cond_t turn_ended;
@@ -123,9 +128,7 @@ static enum rc index_error(const struct local_index *index, int rc, struct err *
 	case EACCES:
 	case EPERM:
 	case EROFS:
-		return err_set(err, RC_DENIED,
-			       "index %s: %s (even a reader needs to write to its lock file)", path,
-			       mdb_strerror(rc));
+		return err_set(err, RC_DENIED, "index %s: %s", path, mdb_strerror(rc));
 	case EAGAIN:
 		return err_set(err, RC_BUSY,
 			       "index %s: its lock is held by a process with the same number in "
@@ -319,6 +322,11 @@ static int try_tables(struct local_index *index, enum local_table made)
 	for (enum local_table i = 0; rc == 0 && i < LOCAL_TABLES_; i++) {
 		rc = mdb_dbi_open(txn, table_names[i], i >= made ? MDB_CREATE : 0,
 				  &index->tables[i]);
+		/* Scratch may be missing in an index of an earlier castor. */
+		if (rc == MDB_NOTFOUND && i >= LOCAL_TABLE_PENDING && index->read_only) {
+			index->tables[i] = NO_TABLE;
+			rc = 0;
+		}
 		if (rc == MDB_NOTFOUND && i < LOCAL_TABLE_PENDING)
 			rc = MDB_CORRUPTED;
 		if (rc != 0)
@@ -346,6 +354,19 @@ static enum rc set_mode(struct local_index *index, mode_t mode, struct err *err)
 	return RC_OK;
 }
 
+static struct local_index *index_new(const char *path)
+{
+	struct local_index *index = mem_zalloc(sizeof(*index));
+
+	index->path = mem_strdup(path);
+	index->lock_fd = -1;
+	pthread_mutex_init(&index->turn_lock, NULL);
+	cond_init(&index->turn_ended);
+	pthread_rwlock_init(&index->remap, NULL);
+	pthread_mutex_init(&index->pool_lock, NULL);
+	return index;
+}
+
 enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t file_mode,
 			 struct local_index **out, struct err *err)
 {
@@ -353,14 +374,9 @@ enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t fi
 	int flags = MDB_NOSUBDIR | MDB_NOTLS | (mode == LOCAL_INDEX_BUILD ? MDB_NOSYNC : 0);
 
 	*out = NULL;
-	struct local_index *index = mem_zalloc(sizeof(*index));
-	index->path = mem_strdup(path);
+	struct local_index *index = index_new(path);
+
 	index->building = mode == LOCAL_INDEX_BUILD;
-	index->lock_fd = -1;
-	pthread_mutex_init(&index->turn_lock, NULL);
-	cond_init(&index->turn_ended);
-	pthread_rwlock_init(&index->remap, NULL);
-	pthread_mutex_init(&index->pool_lock, NULL);
 	enum rc rc = create ? RC_OK : check_start(index, err);
 	if (rc == RC_OK)
 		rc = fill_lock_file(index, create, file_mode, err);
@@ -383,6 +399,92 @@ enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t fi
 		rc = check_pages(index, err);
 	if (rc == RC_OK)
 		rc = open_tables(index, create, err);
+	if (rc != RC_OK) {
+		local_index_close(index);
+		return rc;
+	}
+	*out = index;
+	return RC_OK;
+}
+
+/* What LMDB calls the newest state: copies of it before and after tell whether there was a commit. */
+static enum rc read_metas(int fd, uint8_t *out, size_t len, size_t page_size, struct err *err)
+{
+	enum rc rc = read_exact(&fd, 0, out, len, err);
+
+	return rc == RC_OK ? read_exact(&fd, page_size, out + len, len, err) : rc;
+}
+
+static enum rc copy_once(int from, int to, size_t page_size, bool *whole, struct err *err)
+{
+	enum { META = 256, PIECE = 1 << 20 };
+	uint8_t before[2 * META], after[2 * META];
+	AUTO_FREE uint8_t *piece = mem_alloc(PIECE);
+	enum rc rc = read_metas(from, before, META, page_size, err);
+	uint64_t at = 0;
+	size_t got = PIECE;
+
+	if (rc == RC_OK && ftruncate(to, 0) != 0)
+		rc = err_errno(err, errno, "a copy of the index");
+	for (; rc == RC_OK && got == PIECE; at += got) {
+		rc = file_pread_full(from, piece, PIECE, at, &got, "index", err);
+		if (rc == RC_OK)
+			rc = file_pwrite_all(to, piece, got, at, "a copy of the index", err);
+	}
+	if (rc == RC_OK)
+		rc = read_metas(from, after, META, page_size, err);
+	*whole = rc == RC_OK && memcmp(before, after, sizeof(before)) == 0;
+	return rc;
+}
+
+/* A change that is under way writes to no page of the last state, so that a copy during which nothing
+ * was committed is whole. */
+static enum rc copy_index(const char *path, int to, struct err *err)
+{
+	enum { TRIES = 20 };
+	AUTO_FD int from = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	uint32_t page_size;
+	uint64_t pages;
+	bool whole = false;
+
+	if (from < 0 && errno == ENOENT)
+		return err_set(err, RC_CORRUPT,
+			       "index %s is missing; `castor index rebuild` rebuilds it", path);
+	if (from < 0)
+		return err_errno(err, errno, "index %s", path);
+	enum rc rc = local_index_check_start(read_exact, &from, &pages, &page_size, err);
+	for (int i = 0; rc == RC_OK && !whole && i < TRIES; i++)
+		rc = copy_once(from, to, page_size, &whole, err);
+	if (rc == RC_OK && !whole)
+		rc = err_set(err, RC_BUSY, "it is being changed all the time; try again");
+	return rc == RC_OK ? rc : err_context(err, rc, "index %s", path);
+}
+
+enum rc local_index_open_copy(const char *path, struct local_index **out, struct err *err)
+{
+	const char *dir = getenv("TMPDIR");
+	AUTO_FD int fd = open(dir && *dir ? dir : "/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	*out = NULL;
+	if (fd < 0)
+		fd = memfd_create("castor-index", MFD_CLOEXEC);
+	if (fd < 0)
+		return err_errno(err, errno, "a copy of the index");
+	AUTO_FREE char *name = mem_printf("/proc/self/fd/%d", fd);
+	struct local_index *index = index_new(path);
+	index->read_only = true;
+	enum rc rc = copy_index(path, fd, err);
+	if (rc == RC_OK) {
+		free(index->path);
+		index->path = mem_strdup(name);
+		rc = reserve_map(index, MDB_NOSUBDIR | MDB_NOTLS | MDB_RDONLY | MDB_NOLOCK, 0, err);
+	}
+	if (rc == RC_OK)
+		rc = check_pages(index, err);
+	if (rc == RC_OK)
+		rc = open_tables(index, false, err);
+	free(index->path);
+	index->path = mem_strdup(path);
 	if (rc != RC_OK) {
 		local_index_close(index);
 		return rc;
@@ -533,7 +635,8 @@ static enum rc get(struct local_index *index, MDB_txn *txn, enum local_table tab
 		   struct view *value, struct err *err)
 {
 	MDB_val k = val_of(key), v;
-	int rc = mdb_get(txn, index->tables[table], &k, &v);
+	int rc = index->tables[table] == NO_TABLE ? MDB_NOTFOUND
+						  : mdb_get(txn, index->tables[table], &k, &v);
 
 	*value = rc == 0 ? view_of(v.mv_data, v.mv_size) : view_of(NULL, 0);
 	return index_error(index, rc, err);
@@ -662,6 +765,8 @@ static enum rc write_in_turn(struct local_index *index, local_change *change, vo
 enum rc local_index_write(struct local_index *index, const struct op *op, local_change *change,
 			  void *context, struct err *err)
 {
+	if (index->read_only)
+		return err_set(err, RC_DENIED, "index %s is open for reading only", index->path);
 	enum rc rc = begin_turn(index, op, err);
 
 	if (rc != RC_OK)

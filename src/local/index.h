@@ -38,6 +38,9 @@ enum local_index_mode {
 /* RC_CORRUPT where the file is damaged as far as can be told, naming the rebuild. */
 enum rc local_index_open(const char *path, enum local_index_mode mode, mode_t file_mode,
 			 struct local_index **out, struct err *err) MUST_USE;
+/* For who may only read the file: what is committed now, of a private copy, for others write to the file
+ * without knowing of such readers. Changes are RC_DENIED. */
+enum rc local_index_open_copy(const char *path, struct local_index **out, struct err *err) MUST_USE;
 void local_index_close(struct local_index *index); /* NULL is fine */
 enum rc local_index_sync(struct local_index *index, struct err *err) MUST_USE;
 

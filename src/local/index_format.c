@@ -154,7 +154,7 @@ enum rc local_path_value_decode(struct view bytes, struct local_path_value *out,
 	bool good = place_decode(&cursor, &out->place) && out->place.pack != 0;
 	cursor_u16le(&cursor, &out->day);
 	cursor_u64le(&cursor, &out->seq);
-	if (!good || cursor.failed || cursor_left(&cursor) != 0) {
+	if (!good || cursor.failed || cursor_left(&cursor) != 0 || out->seq > LOCAL_SEQ_MAX) {
 		memset(out, 0, sizeof(*out));
 		return malformed(err, "a path info");
 	}
@@ -234,7 +234,8 @@ enum rc local_counters_decode(struct view bytes, struct local_counters *out, str
 	cursor_u32le(&cursor, &out->next_pack);
 	cursor_u64le(&cursor, &out->next_seq);
 	cursor_u64le(&cursor, &out->generation);
-	if (cursor.failed || cursor_left(&cursor) != 0 || out->next_pack == 0) {
+	if (cursor.failed || cursor_left(&cursor) != 0 || out->next_pack == 0 ||
+	    out->next_seq > LOCAL_SEQ_MAX) {
 		memset(out, 0, sizeof(*out));
 		return malformed(err, "the store's counters");
 	}

@@ -18,10 +18,13 @@
 #include "base/text.h"
 
 enum {
-	FORMAT_VERSION = 1,
+	FORMAT_VERSION = 2,
+	FORMAT_OLDEST = 1, /* that can be read */
 	FORMAT_MAX = 4096,
 	/* How long an opener waits for one that makes the store. */
 	LOCK_WAIT_MS = 2000,
+	/* The policy of a store whose `format` was lost. */
+	LOST_RAW_FILES = 1 << 20,
 };
 
 static const char format_title[] = "castor local store";
@@ -39,9 +42,9 @@ bool local_layout_identity(const char *dir, dev_t *dev, ino_t *ino)
 
 /* ---- The file `format` ---- */
 
-static void format_print(const struct local_policy *policy, struct buf *out)
+static void format_print(const struct local_policy *policy, unsigned version, struct buf *out)
 {
-	buf_printf(out, "%s\nversion %d\n", format_title, FORMAT_VERSION);
+	buf_printf(out, "%s\nversion %u\n", format_title, version);
 	if (policy->compression == LOCAL_COMPRESSION_ZSTD)
 		buf_printf(out, "compression zstd:%d\n", policy->level);
 	else
@@ -70,7 +73,7 @@ static bool next_line(struct view *text, struct view *line)
 }
 
 static enum rc format_parse(struct view text, const char *dir, struct local_policy *out,
-			    struct err *err)
+			    unsigned *version, struct err *err)
 {
 	struct view line;
 	uint64_t number;
@@ -79,11 +82,12 @@ static enum rc format_parse(struct view text, const char *dir, struct local_poli
 	if (!next_line(&text, &line) || !view_equal_string(line, format_title) ||
 	    !next_line(&text, &line) || !parse_number(line, "version ", UINT32_MAX, &number))
 		return err_set(err, RC_CORRUPT, "store %s: its file `format` is damaged", dir);
-	if (number != FORMAT_VERSION)
+	if (number < FORMAT_OLDEST || number > FORMAT_VERSION)
 		return err_set(err, RC_UNSUPPORTED,
-			       "store %s has format version %ju, and this castor knows %d only; "
+			       "store %s has format version %ju, and this castor knows up to %d; "
 			       "use a newer castor",
 			       dir, (uintmax_t)number, FORMAT_VERSION);
+	*version = (unsigned)number;
 	while (next_line(&text, &line)) {
 		if (view_equal_string(line, "compression none")) {
 			out->compression = LOCAL_COMPRESSION_NONE;
@@ -152,7 +156,9 @@ static bool try_lock(int fd, short type)
 static enum rc take_lock(const struct local_layout *layout, enum local_layout_use use,
 			 struct err *err)
 {
-	if (use == LOCAL_LAYOUT_EXCLUSIVE) {
+	if (layout->lock_fd < 0)
+		return RC_OK; /* a copy without one, which nobody writes to */
+	if (use == LOCAL_LAYOUT_REBUILD) {
 		if (try_lock(layout->lock_fd, F_WRLCK))
 			return RC_OK;
 		return err_set(err, RC_BUSY,
@@ -169,17 +175,45 @@ static enum rc take_lock(const struct local_layout *layout, enum local_layout_us
 	return err_set(err, RC_BUSY, "store %s: its index is being rebuilt", layout->dir);
 }
 
-static enum rc open_lock(struct local_layout *layout, struct err *err)
+static bool not_ours(int error)
 {
-	layout->lock_fd = openat(layout->dir_fd, "lock", O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-	if (layout->lock_fd >= 0)
-		return RC_OK;
-	if (errno == EACCES || errno == EROFS)
-		return err_errno(err, errno,
-				 "store %s: cannot write to it (even a reader needs to, for the "
-				 "locks)",
-				 layout->dir);
-	return err_errno(err, errno, "store %s: lock", layout->dir);
+	return error == EACCES || error == EPERM || error == EROFS;
+}
+
+/* Can this user write to what a reader writes to, too? 0, or the errno that says why not. */
+static int try_writing(const struct local_layout *layout)
+{
+	static const char *const names[] = { "lock", "index.mdb", "index.mdb-lock" };
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		AUTO_FD int fd = openat(layout->dir_fd, names[i], O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+
+		if (fd < 0 && errno == ENOENT &&
+		    faccessat(layout->dir_fd, ".", W_OK, AT_EACCESS) == 0)
+			continue;
+		if (fd < 0)
+			return errno == ENOENT ? EACCES : errno;
+	}
+	return 0;
+}
+
+static enum rc open_lock(struct local_layout *layout, enum local_layout_use use, struct err *err)
+{
+	int error = try_writing(layout);
+
+	if (error != 0 && use == LOCAL_LAYOUT_READ && not_ours(error))
+		layout->read_only = true;
+	else if (error != 0)
+		return err_errno(err, error, "store %s: cannot write to it", layout->dir);
+	/* A lock that is only read is enough to hold it shared. */
+	layout->lock_fd =
+		layout->read_only
+			? openat(layout->dir_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+			: openat(layout->dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW,
+				 0600);
+	if (layout->lock_fd < 0 && !(layout->read_only && errno == ENOENT))
+		return err_errno(err, errno, "store %s: lock", layout->dir);
+	return RC_OK;
 }
 
 /* ---- Making one ---- */
@@ -199,7 +233,7 @@ static enum rc write_format(const struct local_layout *layout, struct err *err)
 {
 	struct buf text CLEANUP(buf_release) = BUF_INIT;
 
-	format_print(&layout->policy, &text);
+	format_print(&layout->policy, layout->version, &text);
 	AUTO_FD int fd = openat(layout->dir_fd, "format.new",
 				O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
@@ -218,35 +252,78 @@ static bool has_format(const struct local_layout *layout)
 	return faccessat(layout->dir_fd, "format", F_OK, 0) == 0;
 }
 
+/* Calls each for every name in a directory of the store, until it returns false. */
+static bool each_name(const struct local_layout *layout, const char *name,
+		      bool (*each)(void *context, const char *name), void *context)
+{
+	int fd = openat(layout->dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+	bool more = true;
+
+	if (!dir) {
+		fd_cleanup(&fd);
+		return false;
+	}
+	for (struct dirent *entry; more && (entry = readdir(dir));) {
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+			more = each(context, entry->d_name);
+	}
+	closedir(dir);
+	return true;
+}
+
+static bool note_any(void *context, const char *name)
+{
+	(void)name;
+	*(bool *)context = true;
+	return false;
+}
+
+/* Packs or raw files that no `format` stands beside: part of a store, not the making of one. */
+static bool has_data(const struct local_layout *layout)
+{
+	bool any = false;
+
+	(void)each_name(layout, "packs", note_any, &any);
+	if (!any)
+		(void)each_name(layout, "raw", note_any, &any);
+	return any;
+}
+
+static enum rc lost_format(const struct local_layout *layout, struct err *err)
+{
+	return err_set(err, RC_CORRUPT,
+		       "store %s has packs or raw files, but has lost its file `format`; `castor "
+		       "index rebuild --store local://%s%s` makes it whole again",
+		       layout->dir, layout->dir[0] == '/' ? "" : "/", layout->dir);
+}
+
+static bool note_stranger(void *context, const char *name)
+{
+	static const char *const ours[] = { "lock",       "packs",          "raw",  "index.mdb",
+					    "format.new", "index.mdb-lock", "cache" };
+
+	for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
+		if (strcmp(name, ours[i]) == 0)
+			return true;
+	}
+	*(char **)context = mem_strdup(name);
+	return false;
+}
+
 /* Nothing but what an interrupted creation left: so that `local:///home/me` makes no mess. Or a
  * store, if another process has just made it. */
 static enum rc check_empty(const struct local_layout *layout, struct err *err)
 {
-	static const char *const ours[] = { ".",   "..",        "lock",       "packs",
-					    "raw", "index.mdb", "format.new", "index.mdb-lock" };
-	int fd = openat(layout->dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
-	struct dirent *entry;
-	enum rc rc = RC_OK;
+	AUTO_FREE char *stranger = NULL;
 
-	if (!dir) {
-		rc = err_errno(err, errno, "store %s", layout->dir);
-		if (fd >= 0)
-			close(fd);
-		return rc;
-	}
-	while (rc == RC_OK && (entry = readdir(dir))) {
-		bool known = false;
-
-		for (size_t i = 0; i < ARRAY_LEN(ours); i++)
-			known |= strcmp(entry->d_name, ours[i]) == 0;
-		if (!known && !has_format(layout))
-			rc = err_set(err, RC_FAILED_PRECONDITION,
-				     "%s is neither a store nor empty: it holds \"%s\"",
-				     layout->dir, entry->d_name);
-	}
-	closedir(dir);
-	return rc;
+	if (!each_name(layout, ".", note_stranger, &stranger))
+		return err_set(err, RC_DENIED, "store %s: cannot be listed", layout->dir);
+	if (stranger && !has_format(layout))
+		return err_set(err, RC_FAILED_PRECONDITION,
+			       "%s is neither a store nor empty: it holds \"%s\"", layout->dir,
+			       stranger);
+	return has_data(layout) && !has_format(layout) ? lost_format(layout, err) : RC_OK;
 }
 
 static enum rc sync_parent(const struct local_layout *layout, struct err *err)
@@ -295,7 +372,10 @@ static enum rc make_store(struct local_layout *layout, const struct local_policy
 		return rc;
 	if (fchmod(layout->lock_fd, layout->file_mode) != 0)
 		return err_errno(err, errno, "store %s: lock", layout->dir);
+	if (has_data(layout))
+		return lost_format(layout, err);
 	layout->policy = policy_of_new(policy);
+	layout->version = FORMAT_VERSION;
 	(void)unlinkat(layout->dir_fd, "index.mdb", 0);
 	(void)unlinkat(layout->dir_fd, "index.mdb-lock", 0);
 	rc = make_dir(layout, "packs", err);
@@ -337,9 +417,24 @@ static enum rc read_format(struct local_layout *layout, struct err *err)
 	struct buf text CLEANUP(buf_release) = BUF_INIT;
 	enum rc rc = file_read_path(layout->dir_fd, "format", FORMAT_MAX, &text, err);
 
-	if (rc == RC_NOT_FOUND)
-		return err_set(err, RC_NOT_FOUND, "%s is not a store", layout->dir);
-	return rc == RC_OK ? format_parse(buf_view(&text), layout->dir, &layout->policy, err) : rc;
+	return rc == RC_OK ? format_parse(buf_view(&text), layout->dir, &layout->policy,
+					  &layout->version, err)
+			   : rc;
+}
+
+/* A store of an earlier version can be read, and so be copied to a new one. */
+static enum rc check_writable(struct local_layout *layout, enum local_layout_use use,
+			      struct err *err)
+{
+	if (layout->version == FORMAT_VERSION)
+		return RC_OK;
+	layout->read_only = true;
+	if (use == LOCAL_LAYOUT_READ)
+		return RC_OK;
+	return err_set(err, RC_UNSUPPORTED,
+		       "store %s has format version %u, which this castor only reads; move it by "
+		       "`castor copy --all --from local://%s --to local:///new-directory`",
+		       layout->dir, layout->version, layout->dir);
 }
 
 static enum rc open_dir(const struct local_layout *layout, const char *name, int *fd,
@@ -349,30 +444,73 @@ static enum rc open_dir(const struct local_layout *layout, const char *name, int
 	return *fd >= 0 ? RC_OK : err_errno(err, errno, "store %s: %s", layout->dir, name);
 }
 
+static enum rc open_directory(struct local_layout *layout, enum local_layout_use use,
+			      struct err *err)
+{
+	layout->dir_fd = open(layout->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (layout->dir_fd < 0 && errno == ENOENT && use == LOCAL_LAYOUT_WRITE) {
+		enum rc rc = file_mkdirs(layout->dir, 0700, err);
+
+		if (rc != RC_OK)
+			return rc;
+		layout->dir_fd = open(layout->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (layout->dir_fd < 0 && errno == ENOENT)
+		return err_set(err, RC_NOT_FOUND,
+			       "there is no store at %s (`castor init` makes one)", layout->dir);
+	return layout->dir_fd >= 0 ? RC_OK : err_errno(err, errno, "store %s", layout->dir);
+}
+
+/* What a rebuild does not need, and makes: all but packs and raw files. */
+static enum rc restore(struct local_layout *layout, struct err *err)
+{
+	struct stat st;
+
+	if (has_format(layout))
+		return RC_OK;
+	if (!has_data(layout))
+		return err_set(err, RC_NOT_FOUND, "%s is not a store", layout->dir);
+	if (fstat(layout->dir_fd, &st) != 0)
+		return err_errno(err, errno, "store %s", layout->dir);
+	modes_of(&st, layout);
+	layout->version = FORMAT_VERSION;
+	layout->policy = local_policy_default;
+	/* Any will do for what is there; it says that blobs are looked for in raw files first. */
+	bool any = false;
+	(void)each_name(layout, "raw", note_any, &any);
+	if (any)
+		layout->policy.raw_files = LOST_RAW_FILES;
+	enum rc rc = make_dir(layout, "packs", err);
+	if (rc == RC_OK)
+		rc = make_dir(layout, "raw", err);
+	return rc;
+}
+
 static enum rc open_all(struct local_layout *layout, enum local_layout_use use,
 			const struct local_policy *policy, local_make_index *make_index,
 			struct err *err)
 {
 	struct stat st;
-	enum rc rc = RC_OK;
+	enum rc rc = open_directory(layout, use, err);
 
-	layout->dir_fd = open(layout->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (layout->dir_fd < 0 && errno == ENOENT && use == LOCAL_LAYOUT_SHARED) {
-		rc = file_mkdirs(layout->dir, 0700, err);
-		if (rc != RC_OK)
-			return rc;
-		layout->dir_fd = open(layout->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	}
-	if (layout->dir_fd < 0)
-		return err_errno(err, errno, "store %s", layout->dir);
-	if (!has_format(layout) && use == LOCAL_LAYOUT_SHARED)
+	if (rc == RC_OK && !has_format(layout) && use == LOCAL_LAYOUT_WRITE)
 		rc = make_store(layout, policy, make_index, err);
+	else if (rc == RC_OK && !has_format(layout) && use == LOCAL_LAYOUT_READ)
+		rc = has_data(layout) ? lost_format(layout, err)
+				      : err_set(err, RC_NOT_FOUND,
+						"%s is not a store (`castor init` makes one of an "
+						"empty directory)",
+						layout->dir);
+	else if (rc == RC_OK && use == LOCAL_LAYOUT_REBUILD)
+		rc = restore(layout, err);
 	if (rc == RC_OK && layout->lock_fd < 0)
-		rc = open_lock(layout, err);
+		rc = open_lock(layout, use, err);
 	if (rc == RC_OK)
 		rc = take_lock(layout, use, err);
-	if (rc == RC_OK)
+	if (rc == RC_OK && !(use == LOCAL_LAYOUT_REBUILD && !has_format(layout)))
 		rc = read_format(layout, err);
+	if (rc == RC_OK)
+		rc = check_writable(layout, use, err);
 	if (rc == RC_OK)
 		rc = local_layout_check_policy(layout, policy, err);
 	if (rc == RC_OK)
@@ -387,6 +525,15 @@ static enum rc open_all(struct local_layout *layout, enum local_layout_use use,
 	layout->dev = st.st_dev;
 	layout->ino = st.st_ino;
 	return RC_OK;
+}
+
+enum rc local_layout_complete(struct local_layout *layout, struct err *err)
+{
+	if (has_format(layout))
+		return RC_OK;
+	if (fchmod(layout->lock_fd, layout->file_mode) != 0)
+		return err_errno(err, errno, "store %s: lock", layout->dir);
+	return write_format(layout, err);
 }
 
 enum rc local_layout_open(const char *dir, enum local_layout_use use,

@@ -24,11 +24,14 @@ struct local_layout {
 	ino_t ino;
 	mode_t dir_mode, file_mode;
 	struct local_policy policy;
+	unsigned version; /* of the format */
+	bool read_only;   /* nothing is written, be it locks: see local_store_open */
 };
 
 enum local_layout_use {
-	LOCAL_LAYOUT_SHARED,    /* open it, make it where there is none */
-	LOCAL_LAYOUT_EXCLUSIVE, /* an existing one, for a rebuild */
+	LOCAL_LAYOUT_READ,    /* an existing one; read_only where this user cannot write to it */
+	LOCAL_LAYOUT_WRITE,   /* open it, make it where there is nothing */
+	LOCAL_LAYOUT_REBUILD, /* exclusively; packs are enough, the rest is made */
 };
 
 /* Holds the store lock until local_layout_close. A new store is whole when its `format` is there;
@@ -37,6 +40,8 @@ typedef enum rc local_make_index(const struct local_layout *layout, struct err *
 enum rc local_layout_open(const char *dir, enum local_layout_use use,
 			  const struct local_policy *policy, local_make_index *make_index,
 			  struct local_layout *out, struct err *err) MUST_USE;
+/* The end of a rebuild: writes the file `format`, where it was lost. */
+enum rc local_layout_complete(struct local_layout *layout, struct err *err) MUST_USE;
 void local_layout_close(struct local_layout *layout);
 
 /* Is it what was wished (NULL: nothing was)? RC_FAILED_PRECONDITION. */

@@ -171,7 +171,8 @@ struct local_writer {
 	uint64_t done;   /* the last group that was committed */
 	uint64_t wanted; /* somebody waits for this group */
 	struct local_numbers numbers;
-	bool reserving; /* a thread is getting new ones */
+	bool fans_synced[256]; /* of raw files; the sync thread's */
+	bool reserving;        /* a thread is getting new ones */
 
 	/* The groups that failed last, by number; those up to `forgotten` may have. */
 	uint64_t failed[LOCAL_FAILED_MAX];
@@ -216,6 +217,9 @@ enum rc local_reserve(struct local_store *store, const struct op *op, struct err
 /* Inside a change of the index: takes fresh numbers out of its counters. */
 void local_numbers_take(struct local_counters *counters, struct local_numbers *out);
 bool local_numbers_low(const struct local_numbers *numbers);
+
+/* RC_DENIED for a store that is open read-only. */
+enum rc local_check_writable(const struct local_store *store, struct err *err) MUST_USE;
 
 /* ---- Groups ---- */
 

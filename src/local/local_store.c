@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "local/bytes.h"
 #include "local/local_internal.h"
+#include "local/tails.h"
 #include "nix/store_path.h"
 
 const struct local_policy local_policy_default = {
@@ -93,8 +94,19 @@ static void store_free(struct local_store *store)
 	free(store);
 }
 
-static enum rc open_new(const char *dir, const struct local_policy *policy,
-			struct local_store **out, struct err *err)
+static enum rc open_index(struct local_store *store, struct err *err)
+{
+	const struct local_layout *layout = &store->layout;
+
+	if (!layout->read_only)
+		return local_index_open(layout->index_path, LOCAL_INDEX_OPEN, layout->file_mode,
+					&store->index, err);
+	return local_index_open_copy(layout->index_path, &store->index, err);
+}
+
+static enum rc open_new(const char *dir, enum local_store_use use,
+			const struct local_policy *policy, struct local_store **out,
+			struct err *err)
 {
 	struct local_store *store = mem_zalloc(sizeof(*store));
 
@@ -102,11 +114,11 @@ static enum rc open_new(const char *dir, const struct local_policy *policy,
 	pthread_mutex_init(&store->touch_lock, NULL);
 	hashmap_init(&store->touched, LOCAL_INSERT_KEY);
 	local_inserts_init(&store->inserts);
-	enum rc rc = local_layout_open(dir, LOCAL_LAYOUT_SHARED, policy, make_index, &store->layout,
-				       err);
+	enum rc rc = local_layout_open(
+		dir, use == LOCAL_STORE_READ ? LOCAL_LAYOUT_READ : LOCAL_LAYOUT_WRITE, policy,
+		make_index, &store->layout, err);
 	if (rc == RC_OK)
-		rc = local_index_open(store->layout.index_path, LOCAL_INDEX_OPEN,
-				      store->layout.file_mode, &store->index, err);
+		rc = open_index(store, err);
 	if (rc == RC_OK)
 		rc = check_version(store, err);
 	if (rc != RC_OK) {
@@ -115,6 +127,13 @@ static enum rc open_new(const char *dir, const struct local_policy *policy,
 	}
 	store->codec = local_codec_new(&store->layout.policy);
 	store->packs = local_packs_new(store->layout.packs_fd, store->layout.raw_fd, store->codec);
+	rc = local_tails_check(store, err);
+	if (rc != RC_OK) {
+		store_free(store);
+		return rc;
+	}
+	if (!store->layout.read_only)
+		local_raw_clear(store);
 	local_writer_init(&store->writer);
 	*out = store;
 	return RC_OK;
@@ -135,8 +154,9 @@ static struct local_store *find_open(const char *dir)
 	return NULL;
 }
 
-enum rc local_store_open(const char *dir, const struct local_policy *policy,
-			 struct local_store **out, struct err *err)
+enum rc local_store_open(const char *dir, enum local_store_use use,
+			 const struct local_policy *policy, struct local_store **out,
+			 struct err *err)
 {
 	enum rc rc = RC_OK;
 
@@ -145,12 +165,14 @@ enum rc local_store_open(const char *dir, const struct local_policy *policy,
 	struct local_store *store = find_open(dir);
 	if (store) {
 		rc = local_layout_check_policy(&store->layout, policy, err);
+		if (rc == RC_OK && use == LOCAL_STORE_WRITE)
+			rc = local_check_writable(store, err);
 		if (rc == RC_OK) {
 			store->refs++;
 			*out = store;
 		}
 	} else {
-		rc = open_new(dir, policy, &store, err);
+		rc = open_new(dir, use, policy, &store, err);
 		if (rc == RC_OK) {
 			store->next = registry;
 			registry = store;
@@ -185,6 +207,19 @@ void local_store_unref(struct local_store *store)
 		store_free(store);
 	}
 	pthread_mutex_unlock(&registry_lock);
+}
+
+bool local_store_read_only(const struct local_store *store)
+{
+	return store->layout.read_only;
+}
+
+enum rc local_check_writable(const struct local_store *store, struct err *err)
+{
+	return store->layout.read_only
+		       ? err_set(err, RC_DENIED, "store %s is open for reading only",
+				 store->layout.dir)
+		       : RC_OK;
 }
 
 struct local_policy local_store_policy(const struct local_store *store)
@@ -245,7 +280,7 @@ void local_touch(struct local_store *store, enum local_table table, struct view 
 	uint8_t whole[LOCAL_INSERT_KEY] = { (uint8_t)table };
 	bool first = false;
 
-	if (day == (uint16_t)clock_day())
+	if (store->layout.read_only || day == (uint16_t)clock_day())
 		return;
 	assert(key.len <= DIGEST_SIZE);
 	memcpy(whole + 1, key.ptr, key.len);

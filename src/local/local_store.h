@@ -32,12 +32,24 @@ struct local_policy {
 /* zstd:3, no raw files. */
 extern const struct local_policy local_policy_default;
 
-/* Opens the store at dir, creating it (and parents) with `policy` where nothing is there. What
- * policy wishes (NULL: nothing) must be what an existing store has, or RC_FAILED_PRECONDITION; a
- * new store has the default of what it does not. A store of a newer format version is RC_UNSUPPORTED; a
- * damaged index RC_CORRUPT, naming `castor index rebuild`; a rebuild under way RC_BUSY. */
-enum rc local_store_open(const char *dir, const struct local_policy *policy,
-			 struct local_store **out, struct err *err) MUST_USE;
+enum local_store_use {
+	/* An existing one (RC_NOT_FOUND). Where this user cannot write to it, or its format is of an
+	 * earlier version, it is opened read-only: what was committed by then is seen, days of use are
+	 * not noted, and calls that store are RC_DENIED. */
+	LOCAL_STORE_READ,
+	/* Made (and its parents) with `policy` where there is nothing or an empty directory. */
+	LOCAL_STORE_WRITE,
+};
+
+/* Opens the store at dir. What policy wishes (NULL: nothing) must be what an existing store has, or
+ * RC_FAILED_PRECONDITION; a new store has the default of what it does not. A store of a newer format
+ * version is RC_UNSUPPORTED, as is one of an earlier version that is to be written to; one that has lost
+ * its index or its file `format`, and one with a damaged index or one older than its packs, RC_CORRUPT,
+ * naming `castor index rebuild`; a rebuild under way RC_BUSY. */
+enum rc local_store_open(const char *dir, enum local_store_use use,
+			 const struct local_policy *policy, struct local_store **out,
+			 struct err *err) MUST_USE;
+bool local_store_read_only(const struct local_store *store);
 struct local_store *local_store_ref(struct local_store *store);
 void local_store_unref(
 	struct local_store *store); /* NULL is fine; the last one waits for the sync thread */

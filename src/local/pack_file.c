@@ -27,7 +27,8 @@ struct pack_file *pack_file_new(uint32_t id, int fd)
 	file->id = id;
 	file->fd = fd;
 	/* Where that is damaged, the records that are checked by it are, too. */
-	if (fstat(fd, &st) == 0 && local_pack_head_read(fd, (uint64_t)st.st_size, &head, NULL) == RC_OK)
+	if (fstat(fd, &st) == 0 &&
+	    local_pack_head_read(fd, (uint64_t)st.st_size, &head, NULL) == RC_OK)
 		file->salt = head.salt;
 	return file;
 }

@@ -239,8 +239,8 @@ enum rc local_pack_head_decode(struct view payload, struct local_pack_head *out,
 			       LOCAL_PACK_VERSION);
 	if (version > 1)
 		cursor_u64le(&cursor, &salt);
-	if (cursor.failed || class >= LOCAL_PACK_CLASSES_ || id == 0 ||
-	    cursor_left(&cursor) != 0 || (version > 1) != (salt != 0))
+	if (cursor.failed || class >= LOCAL_PACK_CLASSES_ || id == 0 || cursor_left(&cursor) != 0 ||
+	    (version > 1) != (salt != 0))
 		return err_set(err, RC_CORRUPT, "its first record is malformed");
 	*out = (struct local_pack_head){ version, id, (enum local_pack_class) class, salt };
 	return RC_OK;

@@ -66,8 +66,7 @@ uint32_t local_record_mark(uint64_t salt);
 void local_record_seal(const struct local_record_header *header, uint32_t frame_crc, uint64_t salt,
 		       uint8_t *out);
 /* Are mark and CRC those of a record of that pack? */
-bool local_record_sealed(const uint8_t *encoded_header, uint32_t frame_crc,
-			 uint64_t salt) MUST_USE;
+bool local_record_sealed(const uint8_t *encoded_header, uint32_t frame_crc, uint64_t salt) MUST_USE;
 
 /* ---- Frames of raw blocks: how data is kept that does not shrink ---- */
 

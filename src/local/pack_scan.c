@@ -36,8 +36,8 @@ enum { SMALL_MAX = LOCAL_RECORD_HEADER_SIZE + 64 };
 static bool sealed(const uint8_t *bytes, size_t size, uint64_t salt)
 {
 	return local_record_sealed(
-		bytes,
-		crc32c(0, bytes + LOCAL_RECORD_HEADER_SIZE, local_raw_frame_size(size)), salt);
+		bytes, crc32c(0, bytes + LOCAL_RECORD_HEADER_SIZE, local_raw_frame_size(size)),
+		salt);
 }
 
 static enum rc head_by_commit(int fd, uint64_t size, struct local_pack_head *out, struct err *err)

@@ -15,9 +15,9 @@ struct local_scan {
 	int fd; /* borrowed */
 	const char *name;
 	struct local_pack_head head; /* id 0: not known, and no record is found */
-	uint64_t size;    /* of the file, when the scan began */
-	uint64_t at;      /* where the next record is looked for */
-	uint64_t damaged; /* stretches stepped over so far */
+	uint64_t size;               /* of the file, when the scan began */
+	uint64_t at;                 /* where the next record is looked for */
+	uint64_t damaged;            /* stretches stepped over so far */
 	struct buf window;
 	uint64_t window_at; /* offset in the file of the window's first byte */
 };

@@ -86,18 +86,17 @@ void local_raw_drop(struct local_store *store, struct local_raw_out *raw)
 	free(raw);
 }
 
-static enum rc open_fan(struct local_store *store, const char *name, int *out, bool *made,
-			struct err *err)
+static enum rc open_fan(struct local_store *store, const char *name, int *out, struct err *err)
 {
 	char dir[3] = { name[0], name[1], '\0' };
 
-	*made = mkdirat(store->layout.raw_fd, dir, 0700) == 0;
-	if (!*made && errno != EEXIST)
+	bool made = mkdirat(store->layout.raw_fd, dir, 0700) == 0;
+	if (!made && errno != EEXIST)
 		return err_errno(err, errno, "cannot make raw/%s", dir);
 	*out = openat(store->layout.raw_fd, dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (*out < 0)
 		return err_errno(err, errno, "cannot open raw/%s", dir);
-	if (*made && fchmod(*out, store->layout.dir_mode) != 0)
+	if (made && fchmod(*out, store->layout.dir_mode) != 0)
 		return err_errno(err, errno, "cannot make raw/%s", dir);
 	return RC_OK;
 }
@@ -107,20 +106,22 @@ enum rc local_raw_name_it(struct local_store *store, const struct local_raw_out 
 {
 	char name[LOCAL_RAW_NAME_MAX];
 	AUTO_FD int fan = -1;
-	bool made;
 
 	local_raw_name(&raw->blob, name);
 	if (fsync(raw->fd) != 0)
 		return err_errno(err, errno, "cannot sync raw file %s", name);
-	enum rc rc = open_fan(store, name, &fan, &made, err);
+	enum rc rc = open_fan(store, name, &fan, err);
 	if (rc != RC_OK)
 		return rc;
 	/* One that is there has the same bytes: it takes its place. */
 	if (renameat(store->layout.raw_fd, raw->temporary, store->layout.raw_fd, name) != 0)
 		return err_errno(err, errno, "cannot name raw file %s", name);
 	rc = file_sync_dir(fan, "a directory of raw files", err);
-	if (rc == RC_OK && made)
+	/* Another process may have made it, and not come to sync it. */
+	if (rc == RC_OK && !store->writer.fans_synced[raw->blob.bytes[0]]) {
 		rc = file_sync_dir(store->layout.raw_fd, "the directory of raw files", err);
+		store->writer.fans_synced[raw->blob.bytes[0]] = rc == RC_OK;
+	}
 	return rc;
 }
 

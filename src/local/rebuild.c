@@ -24,7 +24,6 @@
 #include "local/pack_scan.h"
 #include "local/rebuild_internal.h"
 
-
 size_t local_rebuild_flush_entries = 64 << 10;
 
 /* ---- What a scan has met since the last commit record ---- */
@@ -455,8 +454,7 @@ enum rc local_store_rebuild_index(const char *dir, const struct op *op,
 	};
 
 	memset(stats, 0, sizeof(*stats));
-	enum rc rc =
-		local_layout_open(dir, LOCAL_LAYOUT_EXCLUSIVE, NULL, NULL, &rebuild.layout, err);
+	enum rc rc = local_layout_open(dir, LOCAL_LAYOUT_REBUILD, NULL, NULL, &rebuild.layout, err);
 	if (rc != RC_OK)
 		return rc;
 	rebuild.codec = local_codec_new(&rebuild.layout.policy);
@@ -468,6 +466,8 @@ enum rc local_store_rebuild_index(const char *dir, const struct op *op,
 		rc = put_in_place(&rebuild.layout, err);
 	else
 		remove_new(&rebuild.layout);
+	if (rc == RC_OK)
+		rc = local_layout_complete(&rebuild.layout, err);
 	entries_clear(&rebuild);
 	free(rebuild.entries);
 	rebuild_release(&rebuild);

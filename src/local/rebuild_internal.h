@@ -38,7 +38,7 @@ struct rebuild {
 	struct rebuild_entry *entries; /* of the pack at hand, not yet in the index */
 	size_t entry_count, entry_room;
 	size_t flush_entries; /* so many committed ones go into the index at once */
-	size_t committed; /* how many of them lie before a commit record */
+	size_t committed;     /* how many of them lie before a commit record */
 
 	struct hashmap lists; /* blob digest → struct rebuild_list */
 	struct rebuild_path *paths;

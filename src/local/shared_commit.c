@@ -7,7 +7,11 @@
 #include "base/mem.h"
 #include "local/local_internal.h"
 
-enum { DUE_COUNT = 256, DUE_S = 1 };
+enum {
+	DUE_COUNT = 256,
+	DUE_S = 1,
+	PUTS_MAX = 1000, /* of one path info, until no other was later */
+};
 
 /* A path info that was put: the record may have to be written again. */
 struct put {
@@ -122,10 +126,12 @@ static enum rc put_alone(struct local_store *store, const struct op *op,
 	bool superseded = true;
 	enum rc rc = RC_OK;
 
-	while (rc == RC_OK && superseded) {
+	for (int i = 0; rc == RC_OK && superseded; i++) {
 		struct local_hold hold = { .from = 0 };
 		struct local_insert *insert;
 
+		if (i == PUTS_MAX)
+			return err_set(err, RC_BUSY, "others put the same store path all the time");
 		rc = add_path_info(store, op, &hold, hash, message, &insert, err);
 		if (rc == RC_OK)
 			rc = local_wait(store, op, &hold, err);

@@ -3,7 +3,8 @@
  * under write_lock (see local_internal.h).
  *
  * A pack is owned through an open-file-description lock on its file. The index holds how much of it
- * is committed; bytes past that belong to nobody, and whoever owns the pack next cuts them off.
+ * is committed; bytes past that belong to nobody, and whoever owns the pack next cuts them off, unless
+ * there is a commit among them (tails.h).
  */
 #include <assert.h>
 #include <dirent.h>
@@ -23,6 +24,7 @@
 #include "base/mem.h"
 #include "local/local_internal.h"
 #include "local/pack_scan.h"
+#include "local/tails.h"
 
 /* A pack that has reached this gets no further group. */
 #define PACK_FULL (UINT64_C(4) << 30)
@@ -199,8 +201,9 @@ static bool try_pack(struct local_store *store, enum local_pack_class class, uin
 		value = (struct local_pack_value){ .class = (uint8_t) class };
 	else if (rc != RC_OK || value.class != class || value.end >= PACK_FULL)
 		goto no;
+	/* Commits that the index does not know are cut off by nobody: a rebuild takes them in. */
 	if (st.st_size < 0 || (uint64_t)st.st_size < value.end ||
-	    ftruncate(fd, (off_t)value.end) != 0)
+	    local_tail_commits(fd, value.end) > 0 || ftruncate(fd, (off_t)value.end) != 0)
 		goto no;
 	if (value.end == 0)
 		new_head(&head, id, class);

@@ -31,8 +31,8 @@ struct scheme {
 	const char *const *params; /* ends with NULL */
 	/* Fills what this scheme has, leaves the rest NULL. near: what was opened before; blobs and
 	 * directories, for path infos that bring them. */
-	enum rc (*open)(const struct url *url, const struct services *near, struct services *out,
-			struct err *err);
+	enum rc (*open)(const struct url *url, enum store_use use, const struct services *near,
+			struct services *out, struct err *err);
 };
 
 /* ---- Schemes ---- */
@@ -52,12 +52,12 @@ static enum rc check_dir(const struct url *url, struct err *err)
 	return RC_OK;
 }
 
-static enum rc open_files(const struct url *url, const struct services *near, struct services *out,
-			  struct err *err)
+static enum rc open_files(const struct url *url, enum store_use use, const struct services *near,
+			  struct services *out, struct err *err)
 {
 	enum rc rc = check_dir(url, err);
 
-	(void)near;
+	(void)near, (void)use;
 	return rc == RC_OK ? blob_files_open(url->path, &out->blobs, err) : rc;
 }
 
@@ -80,8 +80,8 @@ static enum rc parse_compression(const char *text, struct local_policy *policy, 
 	return RC_OK;
 }
 
-static enum rc open_local(const struct url *url, const struct services *near, struct services *out,
-			  struct err *err)
+static enum rc open_local(const struct url *url, enum store_use use, const struct services *near,
+			  struct services *out, struct err *err)
 {
 	const char *compression = url_param(url, "compression");
 	const char *raw_files = url_param(url, "raw-files");
@@ -99,7 +99,9 @@ static enum rc open_local(const struct url *url, const struct services *near, st
 			rc = err_context(err, rc, "raw-files");
 	}
 	if (rc == RC_OK)
-		rc = local_store_open(url->path, &policy, &store, err);
+		rc = local_store_open(url->path,
+				      use == STORE_READ ? LOCAL_STORE_READ : LOCAL_STORE_WRITE,
+				      &policy, &store, err);
 	if (rc != RC_OK)
 		return rc;
 	out->blobs = blob_local_new(store);
@@ -112,10 +114,10 @@ static enum rc open_local(const struct url *url, const struct services *near, st
 	return RC_OK;
 }
 
-static enum rc open_memory(const struct url *url, const struct services *near, struct services *out,
-			   struct err *err)
+static enum rc open_memory(const struct url *url, enum store_use use, const struct services *near,
+			   struct services *out, struct err *err)
 {
-	(void)near;
+	(void)near, (void)use;
 	if (*url->host || *url->path)
 		return err_set(err, RC_INVALID, "memory: takes neither a host nor a path");
 	out->blobs = blob_memory_new();
@@ -127,13 +129,13 @@ static enum rc open_memory(const struct url *url, const struct services *near, s
 }
 
 #ifdef CASTOR_WITH_GRPC
-static enum rc open_grpc(const struct url *url, const struct services *near, struct services *out,
-			 struct err *err)
+static enum rc open_grpc(const struct url *url, enum store_use use, const struct services *near,
+			 struct services *out, struct err *err)
 {
 	struct rpc_channel *channel;
 	enum rc rc = rpc_channel_open(url, &channel, err);
 
-	(void)near;
+	(void)near, (void)use;
 	if (rc != RC_OK)
 		return rc;
 	out->blobs = blob_grpc_new(channel);
@@ -149,11 +151,11 @@ static const char *const grpc_params[] = { "package", "tls-ca",       "tls-cert"
 #endif
 
 #ifdef CASTOR_WITH_HTTP
-static enum rc open_address(const char *address, const struct services *near, struct services *out,
-			    struct err *err);
+static enum rc open_address(const char *address, enum store_use use, const struct services *near,
+			    struct services *out, struct err *err);
 
 /* ?castore=: where the blobs and directories are that the cache's NARs are made of. */
-static enum rc open_nix_http(const struct url *url, const struct services *near,
+static enum rc open_nix_http(const struct url *url, enum store_use use, const struct services *near,
 			     struct services *out, struct err *err)
 {
 	const char *castore = url_param(url, "castore");
@@ -172,7 +174,7 @@ static enum rc open_nix_http(const struct url *url, const struct services *near,
 			       "what comes from it, by --store or by --blob-service-addr and "
 			       "--directory-service-addr");
 	if (castore) {
-		rc = open_address(castore, &(struct services){ 0 }, &far, err);
+		rc = open_address(castore, use, &(struct services){ 0 }, &far, err);
 		if (rc == RC_OK && !(far.blobs && far.directories))
 			rc = err_set(err, RC_INVALID, "castore: %s keeps no blobs and directories",
 				     castore);
@@ -219,8 +221,8 @@ static enum rc unknown_scheme(const char *name, struct err *err)
 		       buf_string(&known));
 }
 
-static enum rc open_url(const struct url *url, const struct services *near, struct services *out,
-			struct err *err)
+static enum rc open_url(const struct url *url, enum store_use use, const struct services *near,
+			struct services *out, struct err *err)
 {
 	for (size_t i = 0; i < ARRAY_LEN(schemes); i++) {
 		enum rc rc;
@@ -231,19 +233,19 @@ static enum rc open_url(const struct url *url, const struct services *near, stru
 			return err_set(err, RC_INVALID,
 				       "the address names a user, which castor does not use there");
 		rc = url_check_params(url, schemes[i].params, err);
-		return rc == RC_OK ? schemes[i].open(url, near, out, err) : rc;
+		return rc == RC_OK ? schemes[i].open(url, use, near, out, err) : rc;
 	}
 	return unknown_scheme(url->scheme, err);
 }
 
-static enum rc open_address(const char *address, const struct services *near, struct services *out,
-			    struct err *err)
+static enum rc open_address(const char *address, enum store_use use, const struct services *near,
+			    struct services *out, struct err *err)
 {
 	struct url url CLEANUP(url_release) = { 0 };
 	enum rc rc = url_parse(address, &url, err);
 
 	if (rc == RC_OK)
-		rc = open_url(&url, near, out, err);
+		rc = open_url(&url, use, near, out, err);
 	if (rc == RC_OK)
 		return RC_OK;
 	services_release(out);
@@ -283,8 +285,8 @@ static void take_kind(const struct services *from, enum kind kind, struct servic
 }
 
 /* An address that is said for several kinds is opened once. */
-static enum rc open_kinds(const char *const addresses[KINDS], struct services opened[KINDS],
-			  struct services *out, struct err *err)
+static enum rc open_kinds(const char *const addresses[KINDS], enum store_use use,
+			  struct services opened[KINDS], struct services *out, struct err *err)
 {
 	for (size_t kind = 0; kind < KINDS; kind++) {
 		size_t first = 0;
@@ -295,7 +297,7 @@ static enum rc open_kinds(const char *const addresses[KINDS], struct services op
 		while (strcmp(addresses[first], addresses[kind]) != 0)
 			first++;
 		if (first == kind)
-			rc = open_address(addresses[kind], out, &opened[kind], err);
+			rc = open_address(addresses[kind], use, out, &opened[kind], err);
 		if (rc != RC_OK)
 			return rc;
 		if (!has_kind(&opened[first], (enum kind)kind))
@@ -310,7 +312,8 @@ static enum rc open_kinds(const char *const addresses[KINDS], struct services op
 	return RC_OK;
 }
 
-enum rc store_open(const struct store_addresses *addresses, struct services *out, struct err *err)
+enum rc store_open(const struct store_addresses *addresses, enum store_use use,
+		   struct services *out, struct err *err)
 {
 	const char *const each[KINDS] = {
 		addresses->blobs ? addresses->blobs : addresses->store,
@@ -320,8 +323,12 @@ enum rc store_open(const struct store_addresses *addresses, struct services *out
 	struct services opened[KINDS] = { 0 };
 	enum rc rc;
 
+	/* What comes from a binary cache is kept in the others. */
+	if (each[PATH_INFOS] && strncmp(each[PATH_INFOS], "nix+", 4) == 0)
+		use = STORE_WRITE;
+
 	*out = (struct services){ 0 };
-	rc = open_kinds(each, opened, out, err);
+	rc = open_kinds(each, use, opened, out, err);
 	for (size_t kind = 0; kind < KINDS; kind++)
 		services_release(&opened[kind]);
 	if (rc != RC_OK)
@@ -351,7 +358,7 @@ enum rc store_add_upstream(const char *address, bool required, struct services *
 	struct path_info_service *path_infos = services->path_infos;
 	/* What is kept has to be kept whole: that another upstream has some of it does not count. */
 	struct services far = { 0 }, own = services_kept(services);
-	enum rc rc = open_address(whole, &own, &far, err);
+	enum rc rc = open_address(whole, STORE_READ, &own, &far, err);
 
 	if (rc == RC_OK && !far.path_infos)
 		rc = err_set(err, RC_INVALID, "%s keeps no path infos", whole);

@@ -38,8 +38,12 @@ enum rc store_default_address(const char *system_dir, char out[STORE_ADDRESS_MAX
  * NAR-facts store comes with the path infos, one in memory is given. An address that says something
  * of a new store (compression, raw-files) refuses an existing one that is kept otherwise. The
  * caller releases with services_release. */
-enum rc store_open(const struct store_addresses *addresses, struct services *out,
-		   struct err *err) MUST_USE;
+enum store_use {
+	STORE_READ,  /* what is there; a local store that is not is RC_NOT_FOUND */
+	STORE_WRITE, /* a local store is made where there is nothing */
+};
+enum rc store_open(const struct store_addresses *addresses, enum store_use use,
+		   struct services *out, struct err *err) MUST_USE;
 
 /*
  * Puts another store behind an open one: what services do not have is looked for there. address is of

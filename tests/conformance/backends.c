@@ -95,7 +95,7 @@ static enum rc open_local_as(const char *dir, const struct local_policy *policy,
 			     struct services *out, struct err *err)
 {
 	struct local_store *store;
-	enum rc rc = local_store_open(dir, policy, &store, err);
+	enum rc rc = local_store_open(dir, LOCAL_STORE_WRITE, policy, &store, err);
 
 	if (rc != RC_OK)
 		return rc;

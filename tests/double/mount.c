@@ -78,7 +78,7 @@ int main(int argc, char **argv)
 	}
 	rc = store_addresses_complete(&addresses, default_store, &err);
 	if (rc == RC_OK)
-		rc = store_open(&addresses, &real, &err);
+		rc = store_open(&addresses, STORE_WRITE, &real, &err);
 	if (rc == RC_OK) {
 		double_services(&real, &plan, &doubles);
 		rc = serve(&doubles, argv[1], &err);

@@ -56,7 +56,7 @@ static inline struct services damaged_paths_open(const char *dir)
 	uint8_t hash[STORE_PATH_HASH_SIZE];
 	struct err err = ERR_INIT;
 
-	assert_ok(store_open(&addresses, &services, &err), &err);
+	assert_ok(store_open(&addresses, STORE_WRITE, &services, &err), &err);
 	for (unsigned i = 0; i < DAMAGED_PATHS; i++) {
 		struct path_info info = { .nar_size = 8, .path.name = "x" };
 		char basename[STORE_PATH_BASENAME_MAX + 1];
@@ -77,7 +77,7 @@ static inline struct services damaged_paths_open(const char *dir)
 		nixbase32_encode(hash, sizeof(hash), name);
 		damaged_paths_change(packs, (const uint8_t *)name, strlen(name));
 	}
-	assert_ok(store_open(&addresses, &services, &err), &err);
+	assert_ok(store_open(&addresses, STORE_WRITE, &services, &err), &err);
 	return services;
 }
 

@@ -26,7 +26,7 @@ static void fill(const char *dir, const struct local_policy *policy)
 	struct local_store *store;
 	struct err err = ERR_INIT;
 
-	assert_ok(local_store_open(dir, policy, &store, &err), &err);
+	assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, policy, &store, &err), &err);
 	struct blob_service *blobs = blob_local_new(store);
 	struct path_info_service *infos = path_info_local_new(store);
 	struct blob_batch *batch;
@@ -68,7 +68,7 @@ static int helper_read(const char *dir)
 	struct local_store *store;
 	struct err err = ERR_INIT;
 	int worst = READ_WELL;
-	enum rc rc = local_store_open(dir, NULL, &store, &err);
+	enum rc rc = local_store_open(dir, LOCAL_STORE_WRITE, NULL, &store, &err);
 
 	if (rc != RC_OK)
 		return rc == RC_CORRUPT && strstr(err.message, "castor index rebuild")
@@ -374,7 +374,7 @@ static void expect_open(const char *dir, enum rc rc, const char *words)
 	struct local_store *store;
 	struct err err = ERR_INIT;
 
-	assert_int_equal(local_store_open(dir, NULL, &store, &err), rc);
+	assert_int_equal(local_store_open(dir, LOCAL_STORE_WRITE, NULL, &store, &err), rc);
 	assert_null(store);
 	if (!strstr(err.message, words))
 		fail_msg("no \"%s\" in: %s", words, err.message);
@@ -388,12 +388,12 @@ static void test_versions(void **state)
 
 	(void)state;
 	fill(dir, NULL);
-	write_file(dir, "format", "castor local store\nversion 2\nwhat else\n");
-	expect_open(dir, RC_UNSUPPORTED, "version 2");
+	write_file(dir, "format", "castor local store\nversion 3\nwhat else\n");
+	expect_open(dir, RC_UNSUPPORTED, "version 3");
 	assert_int_equal(local_store_rebuild_index(dir, &op_none, &stats, &err), RC_UNSUPPORTED);
 	write_file(dir, "format", "something else\n");
 	expect_open(dir, RC_CORRUPT, "format");
-	write_file(dir, "format", "castor local store\nversion 1\ncompression zstd:3\nraw-files");
+	write_file(dir, "format", "castor local store\nversion 2\ncompression zstd:3\nraw-files");
 	expect_open(dir, RC_CORRUPT, "format");
 }
 
@@ -433,7 +433,7 @@ static void test_no_scratch(void **state)
 	assert_int_equal(mdb_txn_commit(txn), 0);
 	mdb_env_close(env);
 
-	assert_ok(local_store_open(dir, NULL, &store, &err), &err);
+	assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, NULL, &store, &err), &err);
 	scratch = scratch_local_new(store);
 	assert_ok(scratch_store_put(scratch, &op_none, SCRATCH_PENDING_UPLOADS, &key,
 				    view_of_string("value"), &err),
@@ -460,17 +460,19 @@ static void test_wishes(void **state)
 	struct err err = ERR_INIT;
 
 	(void)state;
-	assert_ok(local_store_open(dir, &made, &store, &err), &err);
+	assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, &made, &store, &err), &err);
 	assert_int_equal(local_store_policy(store).compression, LOCAL_COMPRESSION_ZSTD);
 	assert_int_equal(local_store_policy(store).level, 3);
 	local_store_unref(store);
-	assert_ok(local_store_open(dir, &level, &store, &err), &err);
+	assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, &level, &store, &err), &err);
 	assert_int_equal(local_store_policy(store).raw_files, 1 << 20);
 	local_store_unref(store);
-	assert_int_equal(local_store_open(dir, &other, &store, &err), RC_FAILED_PRECONDITION);
-	assert_non_null(strstr(err.message, "compression"));
-	assert_int_equal(local_store_open(dir, &local_policy_default, &store, &err),
+	assert_int_equal(local_store_open(dir, LOCAL_STORE_WRITE, &other, &store, &err),
 			 RC_FAILED_PRECONDITION);
+	assert_non_null(strstr(err.message, "compression"));
+	assert_int_equal(
+		local_store_open(dir, LOCAL_STORE_WRITE, &local_policy_default, &store, &err),
+		RC_FAILED_PRECONDITION);
 	assert_non_null(strstr(err.message, "raw-files"));
 }
 
@@ -483,15 +485,17 @@ static void test_policies(void **state)
 
 	(void)state;
 	for (int open = 0; open < 2; open++) {
-		assert_ok(local_store_open(dir, &none, &store, &err), &err);
+		assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, &none, &store, &err), &err);
 		assert_int_equal(local_store_policy(store).compression, LOCAL_COMPRESSION_NONE);
 		/* Also while it is open, and whatever it is if nothing is asked for. */
-		assert_int_equal(local_store_open(dir, &local_policy_default, &again, &err),
+		assert_int_equal(local_store_open(dir, LOCAL_STORE_WRITE, &local_policy_default,
+						  &again, &err),
 				 RC_FAILED_PRECONDITION);
-		assert_ok(local_store_open(dir, NULL, &again, &err), &err);
+		assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, NULL, &again, &err), &err);
 		local_store_unref(again);
 		local_store_unref(store);
-		assert_int_equal(local_store_open(dir, &local_policy_default, &again, &err),
+		assert_int_equal(local_store_open(dir, LOCAL_STORE_WRITE, &local_policy_default,
+						  &again, &err),
 				 RC_FAILED_PRECONDITION);
 	}
 }

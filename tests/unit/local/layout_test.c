@@ -44,7 +44,7 @@ static void open_store(void)
 	struct local_layout layout;
 	struct err err = ERR_INIT;
 
-	assert_ok(local_layout_open(store, LOCAL_LAYOUT_SHARED, NULL, make_index, &layout, &err),
+	assert_ok(local_layout_open(store, LOCAL_LAYOUT_WRITE, NULL, make_index, &layout, &err),
 		  &err);
 	local_layout_close(&layout);
 }

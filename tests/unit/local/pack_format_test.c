@@ -44,7 +44,7 @@ static void test_kinds(void **state)
 {
 	(void)state;
 	for (int class = 0; class < LOCAL_PACK_CLASSES_; class ++) {
-		enum local_pack_class c = (enum local_pack_class)class;
+		enum local_pack_class c = (enum local_pack_class) class;
 		bool meta = c == LOCAL_PACK_META;
 
 		assert_true(local_kind_belongs(LOCAL_RECORD_PACK, c, 0));

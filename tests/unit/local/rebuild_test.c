@@ -121,7 +121,7 @@ static void fill(const char *dir, const struct local_policy *policy, unsigned tr
 	struct local_store *store;
 	struct err err = ERR_INIT;
 
-	assert_ok(local_store_open(dir, policy, &store, &err), &err);
+	assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, policy, &store, &err), &err);
 	for (unsigned i = 1; i <= trees; i++)
 		put_tree(store, i);
 	local_store_unref(store);
@@ -139,7 +139,7 @@ static void check_equal(const struct local_policy *policy)
 	assert_int_equal(unlink(index), 0);
 	struct local_store *store;
 	struct err err = ERR_INIT;
-	assert_int_equal(local_store_open(dir, NULL, &store, &err), RC_CORRUPT);
+	assert_int_equal(local_store_open(dir, LOCAL_STORE_WRITE, NULL, &store, &err), RC_CORRUPT);
 	assert_non_null(strstr(err.message, "castor index rebuild"));
 	rebuild(dir, &stats);
 	dump(dir, &after);

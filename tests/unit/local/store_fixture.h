@@ -31,7 +31,7 @@ static inline struct local_store *fixture_open(const char *dir)
 	struct local_store *store;
 	struct err err = ERR_INIT;
 
-	assert_ok(local_store_open(dir, NULL, &store, &err), &err);
+	assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, NULL, &store, &err), &err);
 	return store;
 }
 

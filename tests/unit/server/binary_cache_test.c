@@ -449,7 +449,7 @@ static void a_million_pieces(void **state)
 
 	(void)state;
 	sample_init(&sample);
-	assert_ok(local_store_open(dir, NULL, &store, &err), &err);
+	assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, NULL, &store, &err), &err);
 	blob_batch_free(sample.batch);
 	blob_service_unref(sample.services.blobs);
 	sample.services.blobs = blob_local_new(store);

@@ -39,7 +39,7 @@ static enum rc open_store(const char *address, struct services *out)
 {
 	struct store_addresses addresses = { .store = address };
 
-	return store_open(&addresses, out, &err);
+	return store_open(&addresses, STORE_WRITE, out, &err);
 }
 
 /* ---- Which address ---- */
@@ -175,7 +175,7 @@ static void files_keep_blobs_only(void **state)
 	assert_non_null(strstr(err.message, "--directory-service-addr"));
 	assert_null(services.blobs);
 	addresses.blobs = address;
-	assert_int_equal(store_open(&addresses, &services, &err), RC_OK);
+	assert_int_equal(store_open(&addresses, STORE_WRITE, &services, &err), RC_OK);
 	assert_string_equal(services.blobs->ops->name, "files");
 	assert_string_equal(services.directories->ops->name, "memory");
 	services_release(&services);
@@ -212,7 +212,7 @@ static void local(void **state)
 	assert_string_equal(services.blobs->ops->name, "local");
 	assert_non_null(services.nar_facts);
 	/* By two addresses at once it is one store. */
-	assert_int_equal(store_open(&addresses, &again, &err), RC_OK);
+	assert_int_equal(store_open(&addresses, STORE_WRITE, &again, &err), RC_OK);
 	assert_int_equal(
 		blob_service_put(again.blobs, &op_none, view_of_string("x"), &digest, &err), RC_OK);
 	assert_int_equal(blob_service_has_many(services.blobs, &op_none, &digest, 1, &has, &err),

@@ -19,7 +19,7 @@ static void use_disk(struct sample *sample, const char *dir, uint64_t raw_files)
 	struct err err = ERR_INIT;
 
 	policy.raw_files = raw_files;
-	assert_ok(local_store_open(dir, &policy, &store, &err), &err);
+	assert_ok(local_store_open(dir, LOCAL_STORE_WRITE, &policy, &store, &err), &err);
 	blob_batch_free(sample->batch);
 	blob_service_unref(sample->services.blobs);
 	sample->services.blobs = blob_local_new(store);

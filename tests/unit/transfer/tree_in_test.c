@@ -137,7 +137,7 @@ static void a_store_on_disk(void **state)
 	(void)state;
 	tree_test_fill(dir, 4, &random, &last);
 	tree_test_write_random(dir, "large", 5 << 20, &random);
-	assert_ok(local_store_open(at, NULL, &store, &err), &err);
+	assert_ok(local_store_open(at, LOCAL_STORE_WRITE, NULL, &store, &err), &err);
 	services = (struct services){ .blobs = blob_local_new(store),
 				      .directories = directory_local_new(store),
 				      .path_infos = path_info_local_new(store),
