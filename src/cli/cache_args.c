@@ -142,6 +142,8 @@ static enum rc load_upload_limits(const struct cache_args *args, struct nar_uplo
 
 	*out = nar_upload_limits_default;
 	out->client_bytes = quota;
+	if (quota > out->all_bytes / 4)
+		out->all_bytes = quota > UINT64_MAX / 4 ? UINT64_MAX : 4 * (uint64_t)quota;
 	set(&out->parallel, args->parallel_uploads);
 	return rc;
 }

@@ -609,6 +609,13 @@ static void clients_of_a_proxy(void **state)
 		http_status_from(7, fake.port, "GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.2"), 404);
 	assert_int_equal(
 		http_status_from(8, fake.port, "GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.1"), 404);
+	/* Whom the proxy saw itself counts, not whom that one names. */
+	assert_int_equal(http_status_from(7, fake.port,
+					  "GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.1, 10.0.0.2"),
+			 404);
+	assert_int_equal(http_status_from(7, fake.port,
+					  "GET / HTTP/1.1\r\nX-Forwarded-For: 10.0.0.2, 10.0.0.1"),
+			 503);
 	for (int i = 0; i < 2; i++)
 		close(fds[i]);
 	fake_stop(&fake, NS_PER_S);

@@ -596,6 +596,12 @@ static void reserved(void **state)
 		rc = outcome_of(&server, two, &err);
 		assert_true(clock_monotonic_ns() < until_ns);
 	}
+	/* What fails gives back what it had, also where others of its client go on. */
+	for (int i = 0; i < 2; i++) {
+		assert_ok(open_as(&server, "a", nar.len - 1, &two, &err), &err);
+		assert_rc(RC_INVALID, outcome_of(&server, two, &err), &err);
+		nar_upload_free(two);
+	}
 	assert_ok(open_as(&server, "a", 0, &two, &err), &err);
 	/* Two uploads of it are open. */
 	assert_rc(RC_BUSY, open_as(&server, "a", 0, &three, &err), &err);
