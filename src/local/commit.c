@@ -20,6 +20,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "local/local_internal.h"
+#include "local/sound.h"
 #include "nix/store_path.h"
 
 enum {
@@ -117,11 +118,15 @@ static enum rc put_insert(struct local_write *write, struct local_insert *insert
 		return put_path(write, insert, key, day, paths_changed, err);
 	if (insert->table == LOCAL_TABLE_FACTS)
 		return put_facts(write, insert, key, err);
+	if (insert->table == LOCAL_TABLE_BLOBS && insert->heals)
+		return local_write_put(write, insert->table, key, buf_view(&insert->value), err);
 	if (insert->table == LOCAL_TABLE_BLOBS)
 		return local_write_add(write, insert->table, key, buf_view(&insert->value), &added,
 				       err);
 	struct local_place_value value = { insert->place, day, insert->raw_of };
 	size_t len = local_place_value_encode(&value, bytes);
+	if (insert->heals)
+		return local_write_put(write, insert->table, key, view_of(bytes, len), err);
 	return local_write_add(write, insert->table, key, view_of(bytes, len), &added, err);
 }
 
@@ -130,7 +135,11 @@ static enum rc put_packs(struct local_write *write, const struct local_group *gr
 {
 	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++) {
 		const struct local_group_pack *pack = &group->packs[i];
-		struct local_pack_value value = { .class = (uint8_t)i, .end = pack->end };
+		struct local_pack_value value = {
+			.class = (uint8_t)i,
+			.end = pack->end,
+			.stamp = pack->stamp,
+		};
 		uint8_t key[LOCAL_PACK_KEY_SIZE], bytes[LOCAL_PACK_VALUE_SIZE];
 
 		if (!pack->out)
@@ -181,8 +190,7 @@ static enum rc change_index(struct local_write *write, void *context, struct err
 
 /* ---- Making a group durable (the sync thread, without locks) ---- */
 
-static enum rc sync_packs(struct local_store *store, const struct local_group *group,
-			  struct err *err)
+static enum rc sync_packs(struct local_store *store, struct local_group *group, struct err *err)
 {
 	bool fresh = false;
 
@@ -191,7 +199,7 @@ static enum rc sync_packs(struct local_store *store, const struct local_group *g
 			(void)sync_file_range(group->packs[i].out->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 	}
 	for (int i = 0; i < LOCAL_PACK_CLASSES_; i++) {
-		const struct local_group_pack *pack = &group->packs[i];
+		struct local_group_pack *pack = &group->packs[i];
 		char name[LOCAL_PACK_NAME_MAX];
 
 		if (!pack->out)
@@ -199,6 +207,8 @@ static enum rc sync_packs(struct local_store *store, const struct local_group *g
 		local_pack_name(pack->out->head.id, name);
 		if (fdatasync(pack->out->fd) != 0)
 			return err_errno(err, errno, "cannot sync pack %s", name);
+		/* What changed under our lock was changed by us; others had not changed it before. */
+		pack->stamp = pack->out->trusted ? local_stamp(pack->out->fd) : 0;
 		fresh |= pack->fresh;
 	}
 	return fresh ? file_sync_dir(store->layout.packs_fd, "the directory of packs", err) : RC_OK;

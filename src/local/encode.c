@@ -1,12 +1,14 @@
 /* The dear half of a put: hashing, finding out what is known, compressing. Runs in many threads. */
 #include "local/local_internal.h"
+#include "local/sound.h"
 
 /* The claimer's part: *state is how the claim ends. */
 static enum rc make(struct local_store *store, const struct digest *digest, struct view chunk,
 		    struct local_insert *insert, enum local_insert_state *state, struct err *err)
 {
+	struct local_sound sound = { .pack = 0 };
 	struct local_place_value value;
-	enum rc rc = local_find_place(store, LOCAL_TABLE_CHUNKS, digest, &value, err);
+	enum rc rc = local_find_sound(store, &sound, LOCAL_TABLE_CHUNKS, digest, &value, err);
 
 	*state = LOCAL_INSERT_FAILED;
 	if (rc == RC_OK) {
@@ -14,6 +16,8 @@ static enum rc make(struct local_store *store, const struct digest *digest, stru
 		local_touch(store, LOCAL_TABLE_CHUNKS, view_of(digest->bytes, DIGEST_SIZE),
 			    value.day);
 	} else if (rc == RC_NOT_FOUND) {
+		/* It was not there; or it is damaged, and found by nobody who would hang on it. */
+		insert->heals = value.place.raw != 0;
 		rc = local_record_make(store->codec, LOCAL_RECORD_CHUNK, digest, chunk,
 				       &insert->record, err);
 		if (rc == RC_OK)

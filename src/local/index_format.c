@@ -200,6 +200,7 @@ void local_pack_value_encode(const struct local_pack_value *value, uint8_t *out)
 {
 	out[0] = value->class;
 	put_u64(out + 1, value->end);
+	put_u64(out + 9, value->stamp);
 }
 
 enum rc local_pack_value_decode(struct view bytes, struct local_pack_value *out, struct err *err)
@@ -209,6 +210,9 @@ enum rc local_pack_value_decode(struct view bytes, struct local_pack_value *out,
 	memset(out, 0, sizeof(*out));
 	cursor_u8(&cursor, &out->class);
 	cursor_u64le(&cursor, &out->end);
+	/* Version 1 has none. */
+	if (cursor_left(&cursor) > 0)
+		cursor_u64le(&cursor, &out->stamp);
 	if (cursor.failed || cursor_left(&cursor) != 0 || out->class >= LOCAL_PACK_CLASSES_ ||
 	    out->end > INT64_MAX) {
 		memset(out, 0, sizeof(*out));

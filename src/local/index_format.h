@@ -87,8 +87,10 @@ enum rc local_facts_value_decode(struct view bytes, struct local_facts_value *ou
 struct local_pack_value {
 	uint8_t class; /* enum local_pack_class */
 	uint64_t end;  /* what is committed */
+	uint64_t
+		stamp; /* the file's ctime when it was last known to be whole, in ns; 0: not known */
 };
-enum { LOCAL_PACK_VALUE_SIZE = 9, LOCAL_PACK_KEY_SIZE = 4 };
+enum { LOCAL_PACK_VALUE_SIZE = 17, LOCAL_PACK_KEY_SIZE = 4 };
 void local_pack_key_encode(uint32_t id, uint8_t *out); /* big-endian, so that they sort */
 uint32_t local_pack_key_decode(const uint8_t *key);
 void local_pack_value_encode(const struct local_pack_value *value, uint8_t *out);

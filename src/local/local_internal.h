@@ -58,6 +58,7 @@ struct local_insert {
 	struct local_record record; /* until it is appended; none where it lies in a raw file */
 	struct local_place place;
 	struct digest raw_of; /* for place.pack 0, which is set when it is made */
+	bool heals;           /* what the index has is damaged: it is replaced */
 	struct buf value;     /* of tables whose value is not a place: made before it is added */
 	uint64_t seq;
 	uint64_t group;
@@ -105,6 +106,7 @@ struct local_pack_out { /* a pack that this process writes, and holds the lock o
 	unsigned refs;  /* under write_lock */
 	int fd;
 	struct local_pack_head head;
+	bool trusted; /* nobody else changed the file since castor last wrote to it */
 };
 
 struct local_appender {
@@ -131,6 +133,7 @@ struct local_raw_out { /* a raw file that is written and has not its name yet */
 struct local_group_pack {
 	struct local_pack_out *out; /* NULL: the group has nothing in this class */
 	uint64_t end;
+	uint64_t stamp; /* once it is synced */
 	bool fresh;
 };
 

@@ -23,6 +23,7 @@
 #include "base/mem.h"
 #include "local/pack_scan.h"
 #include "local/rebuild_internal.h"
+#include "local/sound.h"
 
 size_t local_rebuild_flush_entries = 64 << 10;
 
@@ -97,6 +98,7 @@ static enum rc put_facts(struct local_write *write, const struct rebuild_entry *
 struct pack_state {
 	uint32_t id;
 	struct local_pack_head head;
+	uint64_t stamp;       /* of the file, before it was read */
 	uint64_t end;         /* after the last commit record */
 	uint64_t damaged_end; /* of the scan's damage, what lies before it */
 	uint64_t records;     /* since the last commit record */
@@ -231,6 +233,7 @@ static enum rc put_pack(struct local_write *write, void *context, struct err *er
 	struct local_pack_value value = {
 		.class = (uint8_t)pack->head.class,
 		.end = pack->end,
+		.stamp = pack->stamp,
 	};
 	uint8_t key[LOCAL_PACK_KEY_SIZE], bytes[LOCAL_PACK_VALUE_SIZE];
 
@@ -264,6 +267,7 @@ static enum rc scan_pack(struct rebuild *rebuild, struct pack_state *pack, int f
 	enum rc rc = local_scan_init(&scan, fd, name, 0, err);
 
 	pack->head = scan.head;
+	pack->stamp = local_stamp(fd);
 	/* One that was never committed may have no beginning, or one of zeros. */
 	if (rc == RC_OK && scan.head.id == 0 && scan.size > 0)
 		rc = check_headless(rebuild, fd, name, err);

@@ -24,6 +24,7 @@
 #include "base/mem.h"
 #include "local/local_internal.h"
 #include "local/pack_scan.h"
+#include "local/sound.h"
 #include "local/tails.h"
 
 /* A pack that has reached this gets no further group. */
@@ -156,12 +157,13 @@ static enum rc committed_end(struct local_store *store, uint32_t id, struct loca
 }
 
 static void use_pack(struct local_appender *a, const struct local_pack_head *head, int fd,
-		     uint64_t end)
+		     uint64_t end, bool trusted)
 {
 	a->out = mem_zalloc(sizeof(*a->out));
 	a->out->refs = 1;
 	a->out->fd = fd;
 	a->out->head = *head;
+	a->out->trusted = trusted;
 	a->end = a->written = a->kicked = a->sealed = a->committed = end;
 	a->fresh = end == 0;
 	a->buffered = 0;
@@ -203,14 +205,19 @@ static bool try_pack(struct local_store *store, enum local_pack_class class, uin
 		goto no;
 	/* Commits that the index does not know are cut off by nobody: a rebuild takes them in. */
 	if (st.st_size < 0 || (uint64_t)st.st_size < value.end ||
-	    local_tail_commits(fd, value.end) > 0 || ftruncate(fd, (off_t)value.end) != 0)
+	    local_tail_commits(fd, value.end) > 0)
 		goto no;
+	/* Where there is nothing to cut its times stay. */
+	uint64_t stamp = local_stamp(fd);
+	if ((uint64_t)st.st_size > value.end && ftruncate(fd, (off_t)value.end) != 0)
+		goto no;
+	bool trusted = value.end == 0 || (value.stamp != 0 && value.stamp == stamp);
 	if (value.end == 0)
 		new_head(&head, id, class);
 	else if (local_pack_head_read(fd, value.end, &head, NULL) != RC_OK || head.id != id ||
 		 head.class != class || head.version != LOCAL_PACK_VERSION)
 		goto no;
-	use_pack(&store->writer.appenders[class], &head, fd, value.end);
+	use_pack(&store->writer.appenders[class], &head, fd, value.end, trusted);
 	return true;
 no:
 	close(fd);
@@ -283,7 +290,7 @@ static enum rc create_pack(struct local_store *store, const struct op *op,
 			struct local_pack_head head;
 
 			new_head(&head, id, class);
-			use_pack(&store->writer.appenders[class], &head, fd, 0);
+			use_pack(&store->writer.appenders[class], &head, fd, 0, true);
 			return RC_OK;
 		}
 		close(fd);
@@ -452,7 +459,11 @@ enum rc local_append_seal(struct local_store *store, struct local_group *group, 
 		if (!a->out || a->end == a->sealed)
 			continue;
 		a->out->refs++;
-		group->packs[i] = (struct local_group_pack){ a->out, a->end, a->fresh };
+		group->packs[i] = (struct local_group_pack){
+			.out = a->out,
+			.end = a->end,
+			.fresh = a->fresh,
+		};
 		a->sealed = a->end;
 		a->fresh = false;
 		if (a->end >= PACK_FULL)

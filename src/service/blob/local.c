@@ -87,50 +87,70 @@ uint64_t blob_local_found_size(const struct blob_local_found *found)
 	return found->listed ? found->blob.size : found->place.place.raw;
 }
 
-static enum rc has_one(struct local_store *store, struct local_read *read, struct view key,
-		       bool *out, struct err *err)
+/* The chunks of a list, whose segments are checked where they are read. */
+static enum rc sound_chunks(struct local_store *store, struct local_sound *sound,
+			    const struct local_segment *segment, struct err *err)
 {
-	struct local_place_value place;
-	struct local_blob_value blob;
-	struct view value;
-	enum rc rc = local_read_get(read, LOCAL_TABLE_CHUNKS, key, &value, err);
+	enum rc rc = RC_OK;
 
-	if (rc == RC_OK) {
-		rc = local_place_value_decode(value, &place, err);
-		if (rc == RC_OK)
-			local_touch(store, LOCAL_TABLE_CHUNKS, key, place.day);
-	} else if (rc == RC_NOT_FOUND) {
-		rc = local_read_get(read, LOCAL_TABLE_BLOBS, key, &value, err);
-		if (rc == RC_OK)
-			rc = local_blob_value_decode(value, &blob, err);
-		if (rc == RC_OK)
-			local_touch(store, LOCAL_TABLE_BLOBS, key, blob.day);
+	for (uint32_t i = 0; rc == RC_OK && i < segment->count; i++) {
+		struct local_place_value value;
+		struct digest digest;
+		uint32_t size;
+
+		local_segment_entry(segment, i, &digest, &size);
+		rc = local_find_sound(store, sound, LOCAL_TABLE_CHUNKS, &digest, &value, err);
 	}
-	*out = rc == RC_OK;
-	return rc == RC_NOT_FOUND ? RC_OK : rc;
+	return rc;
 }
 
+enum rc blob_local_sound(struct local_store *store, struct local_sound *sound,
+			 const struct digest *digest, struct blob_local_found *found,
+			 struct err *err)
+{
+	struct buf payload CLEANUP(buf_release) = BUF_INIT;
+	enum rc rc = blob_local_find(store, digest, found, err);
+
+	if (rc == RC_OK && !found->listed)
+		return local_sound_place(store, sound, LOCAL_RECORD_CHUNK, digest, &found->place,
+					 err);
+	for (uint32_t i = 0; rc == RC_OK && i < found->blob.segments; i++) {
+		struct local_place_value place = { .place = { .pack = 0 } };
+		struct local_blob_segment at;
+		struct local_segment segment;
+
+		local_blob_segment(&found->blob, i, &at);
+		place.place = at.place;
+		rc = local_sound_place(store, sound, LOCAL_RECORD_CHUNK_LIST, digest, &place, err);
+		if (rc == RC_OK)
+			rc = blob_local_segment(store, digest, &found->blob, i, &payload, &segment,
+						err);
+		if (rc == RC_OK)
+			rc = sound_chunks(store, sound, &segment, err);
+	}
+	if (rc != RC_OK)
+		buf_release(&found->bytes);
+	return rc == RC_CORRUPT ? RC_NOT_FOUND : rc;
+}
+
+/* Of what is damaged: no. Whoever asks would not bring it again. */
 static enum rc local_has_many(struct blob_service *service, const struct op *op,
 			      const struct digest *digests, size_t count, bool *out,
 			      struct err *err)
 {
-	enum { STRETCH = 4096 }; /* a read transaction stays short */
 	struct local_store *store = blob_local_of(service)->store;
+	struct local_sound sound = { .pack = 0 };
 
-	for (size_t at = 0; at < count;) {
-		size_t end = count - at < STRETCH ? count : at + STRETCH;
-		struct local_read *read;
+	for (size_t i = 0; i < count; i++) {
+		struct blob_local_found found = { .listed = false };
 		enum rc rc = op_check(op, err);
 
 		if (rc == RC_OK)
-			rc = local_index_read(store->index, &read, err);
-		if (rc != RC_OK)
+			rc = blob_local_sound(store, &sound, &digests[i], &found, err);
+		if (rc != RC_OK && rc != RC_NOT_FOUND)
 			return rc;
-		for (; rc == RC_OK && at < end; at++)
-			rc = has_one(store, read, key_of(&digests[at]), &out[at], err);
-		local_read_end(read);
-		if (rc != RC_OK)
-			return rc;
+		out[i] = rc == RC_OK;
+		buf_release(&found.bytes);
 	}
 	return RC_OK;
 }

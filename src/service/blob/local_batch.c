@@ -207,8 +207,9 @@ static enum rc make_segments(struct local_store *store, const struct digest *dig
 
 static enum rc find_blob(struct local_store *store, const struct digest *digest, struct err *err)
 {
+	struct local_sound sound = { .pack = 0 };
 	struct blob_local_found found;
-	enum rc rc = blob_local_find(store, digest, &found, err);
+	enum rc rc = blob_local_sound(store, &sound, digest, &found, err);
 
 	if (rc == RC_OK)
 		buf_release(&found.bytes);
@@ -232,6 +233,8 @@ static enum rc add_list(struct local_batch *batch, const struct op *op, const st
 
 		rc = find_blob(store, digest, err);
 		if (rc == RC_NOT_FOUND) {
+			/* If there is one it is damaged. */
+			insert->heals = true;
 			rc = make_segments(store, digest, value, chunks, segments, err);
 			state = LOCAL_INSERT_READY;
 		}
@@ -253,6 +256,7 @@ static enum rc add_raw_chunks(struct local_batch *batch, const struct op *op,
 			      size_t count, struct err *err)
 {
 	struct local_store *store = batch->store;
+	struct local_sound sound = { .pack = 0 };
 	enum rc rc = RC_OK;
 
 	for (size_t i = 0; rc == RC_OK && i < count; i++) {
@@ -264,9 +268,10 @@ static enum rc add_raw_chunks(struct local_batch *batch, const struct op *op,
 					   chunks[i].digest.bytes, DIGEST_SIZE, &mine);
 
 		if (mine) {
-			rc = local_find_place(store, LOCAL_TABLE_CHUNKS, &chunks[i].digest, &value,
-					      err);
+			rc = local_find_sound(store, &sound, LOCAL_TABLE_CHUNKS, &chunks[i].digest,
+					      &value, err);
 			if (rc == RC_NOT_FOUND) {
+				insert->heals = true;
 				state = LOCAL_INSERT_READY;
 				rc = RC_OK;
 			}

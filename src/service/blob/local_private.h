@@ -3,6 +3,7 @@
 #define CASTOR_SERVICE_BLOB_LOCAL_PRIVATE_H
 
 #include "local/local_internal.h"
+#include "local/sound.h"
 #include "service/blob/blob_service.h"
 
 struct blob_local {
@@ -41,5 +42,11 @@ enum rc blob_local_open_frames(struct blob_service *service, const struct op *op
 enum rc blob_local_segment(struct local_store *store, const struct digest *digest,
 			   const struct local_blob_value *blob, uint32_t i, struct buf *payload,
 			   struct local_segment *out, struct err *err) MUST_USE;
+
+/* Finds a blob that can be read, as far as local/sound.h tells; RC_NOT_FOUND without a sentence. The caller
+ * releases found->bytes. */
+enum rc blob_local_sound(struct local_store *store, struct local_sound *sound,
+			 const struct digest *digest, struct blob_local_found *found,
+			 struct err *err) MUST_USE;
 
 #endif

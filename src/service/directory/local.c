@@ -6,6 +6,7 @@
 
 #include "base/mem.h"
 #include "local/local_internal.h"
+#include "local/sound.h"
 
 struct local {
 	struct directory_service base;
@@ -76,35 +77,22 @@ static enum rc local_has_many(struct directory_service *service, const struct op
 			      const struct digest *digests, size_t count, bool *out,
 			      struct err *err)
 {
-	enum { STRETCH = 4096 }; /* a read transaction stays short */
+	enum { STRETCH = 256 };
 	struct local_store *store = store_of(service);
+	struct local_sound sound = { .pack = 0 };
 
-	for (size_t at = 0; at < count;) {
-		size_t end = count - at < STRETCH ? count : at + STRETCH;
+	for (size_t i = 0; i < count; i++) {
 		struct local_place_value value;
-		struct local_read *read;
-		struct view bytes;
-		enum rc rc = op_check(op, err);
+		enum rc rc = i % STRETCH == 0 ? op_check(op, err) : RC_OK;
 
 		if (rc == RC_OK)
-			rc = local_index_read(store->index, &read, err);
-		if (rc != RC_OK)
+			rc = local_find_sound(store, &sound, LOCAL_TABLE_DIRECTORIES, &digests[i],
+					      &value, err);
+		if (rc != RC_OK && rc != RC_NOT_FOUND)
 			return rc;
-		for (; at < end; at++) {
-			rc = local_read_get(read, LOCAL_TABLE_DIRECTORIES, key_of(&digests[at]),
-					    &bytes, err);
-			if (rc == RC_OK)
-				rc = local_place_value_decode(bytes, &value, err);
-			if (rc == RC_OK)
-				local_touch(store, LOCAL_TABLE_DIRECTORIES, key_of(&digests[at]),
-					    value.day);
-			else if (rc != RC_NOT_FOUND)
-				break;
-			out[at] = rc == RC_OK;
-		}
-		local_read_end(read);
-		if (at < end)
-			return rc;
+		out[i] = rc == RC_OK;
+		if (out[i])
+			local_touch(store, LOCAL_TABLE_DIRECTORIES, key_of(&digests[i]), value.day);
 	}
 	return RC_OK;
 }
@@ -121,13 +109,15 @@ static enum rc make(struct local_store *store, struct directory *dir, struct loc
 {
 	const struct digest *digest = directory_digest(dir);
 	enum local_insert_state state = LOCAL_INSERT_FAILED;
+	struct local_sound sound = { .pack = 0 };
 	struct local_place_value value;
-	enum rc rc = local_find_place(store, LOCAL_TABLE_DIRECTORIES, digest, &value, err);
+	enum rc rc = local_find_sound(store, &sound, LOCAL_TABLE_DIRECTORIES, digest, &value, err);
 
 	if (rc == RC_OK) {
 		state = LOCAL_INSERT_STORED;
 		local_touch(store, LOCAL_TABLE_DIRECTORIES, key_of(digest), value.day);
 	} else if (rc == RC_NOT_FOUND) {
+		insert->heals = value.place.pack != 0;
 		rc = local_record_make(store->codec, LOCAL_RECORD_DIRECTORY, digest,
 				       directory_encoded(dir), &insert->record, err);
 		if (rc == RC_OK)

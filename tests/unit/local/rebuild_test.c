@@ -17,7 +17,9 @@ static bool print_entry(void *context, struct view key, struct view value)
 	for (size_t i = 0; i < key.len; i++)
 		buf_printf(out, "%02x", key.ptr[i]);
 	buf_append_byte(out, ' ');
-	for (size_t i = 0; i < value.len; i++)
+	/* But for the stamps of packs: tests change files behind castor's back. */
+	size_t len = value.len == LOCAL_PACK_VALUE_SIZE ? value.len - 8 : value.len;
+	for (size_t i = 0; i < len; i++)
 		buf_printf(out, "%02x", value.ptr[i]);
 	buf_append_byte(out, '\n');
 	return true;
