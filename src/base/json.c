@@ -108,7 +108,7 @@ void json_view(struct json *json, struct view bytes)
 	append_quoted(json->out, bytes);
 }
 
-void json_string(struct json *json, const char *string)
+void json_text(struct json *json, const char *string)
 {
 	json_view(json, view_of_string(string));
 }

@@ -22,7 +22,7 @@ void json_end_array(struct json *json);
 /* The next value belongs to it. */
 void json_key(struct json *json, const char *name);
 void json_key_view(struct json *json, struct view name);
-void json_string(struct json *json, const char *string);
+void json_text(struct json *json, const char *string);
 void json_view(struct json *json, struct view bytes);
 /* A member: the key and its value, and where that is not UTF-8, its bytes beside it: the key with "_base64"
  * behind it, and standard base64. */

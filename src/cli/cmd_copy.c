@@ -70,7 +70,7 @@ static enum rc print_path(struct copying *copying, const struct path_info *info,
 	}
 	json_begin_object(&copying->json);
 	json_key(&copying->json, "path");
-	json_string(&copying->json, path);
+	json_text(&copying->json, path);
 	json_key(&copying->json, "narSize");
 	json_u64(&copying->json, info->nar_size);
 	json_key(&copying->json, "copied");
@@ -100,10 +100,10 @@ static enum rc note_failure(void *context, const struct store_path *failed, enum
 		if (failed) {
 			store_path_absolute(failed, path);
 			json_key(&copying->json, "path");
-			json_string(&copying->json, path);
+			json_text(&copying->json, path);
 		}
 		json_key(&copying->json, "error");
-		json_string(&copying->json, err->message);
+		json_text(&copying->json, err->message);
 		json_end_object(&copying->json);
 	}
 	progress_clear(&copying->progress);

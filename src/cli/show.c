@@ -79,7 +79,7 @@ void show_node_members(struct json *json, const struct node *node)
 	node_print(node, &text);
 	member(json, "node", &text);
 	json_key(json, "type");
-	json_string(json, kinds[node->kind]);
+	json_text(json, kinds[node->kind]);
 	if (node->kind == NODE_FILE) {
 		json_key(json, "size");
 		json_u64(json, node->size);

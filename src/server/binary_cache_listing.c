@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
+#include "nix/nixbase32.h"
 #include "nix/nar_writer.h"
 #include "server/binary_cache_private.h"
 
@@ -30,7 +31,7 @@ static void list_file(struct lister *lister, const struct node *node)
 {
 	nar_file_begin(&lister->nar, node->executable, node->size);
 	json_key(&lister->json, "type");
-	json_string(&lister->json, "regular");
+	json_text(&lister->json, "regular");
 	json_key(&lister->json, "size");
 	json_u64(&lister->json, node->size);
 	if (node->executable) {
@@ -58,7 +59,7 @@ static enum rc begin_node(struct lister *lister, const struct node *node, struct
 	case NODE_SYMLINK:
 		nar_symlink(&lister->nar, node->target);
 		json_key(&lister->json, "type");
-		json_string(&lister->json, "symlink");
+		json_text(&lister->json, "symlink");
 		json_key(&lister->json, "target");
 		json_view(&lister->json, node->target);
 		json_end_object(&lister->json);
@@ -75,7 +76,7 @@ static enum rc begin_node(struct lister *lister, const struct node *node, struct
 	lister->stack[lister->depth++] = (struct listed_directory){ .dir = dir };
 	nar_directory_begin(&lister->nar);
 	json_key(&lister->json, "type");
-	json_string(&lister->json, "directory");
+	json_text(&lister->json, "directory");
 	json_key(&lister->json, "entries");
 	json_begin_object(&lister->json);
 	return RC_OK;
@@ -152,6 +153,20 @@ static enum http_next begin(struct binary_cache *cache, struct http_exchange *ex
 						   sizeof(struct cache_request)));
 }
 
+/* One that a client sent, of a path that it has not sent yet. */
+static enum rc uploaded(struct binary_cache *cache, const struct op *op,
+			struct cache_request *request, struct buf *out, struct err *err)
+{
+	char name[STORE_PATH_HASH_CHARS + 1];
+	char *file AUTO_FREE = NULL;
+
+	if (!cache->services->documents)
+		return err_set(err, RC_NOT_FOUND, "no such path");
+	nixbase32_encode(request->route.hash, STORE_PATH_HASH_SIZE, name);
+	file = mem_printf("%s.ls", name);
+	return document_store_get(cache->services->documents, op, view_of_string(file), out, err);
+}
+
 static enum rc make(struct binary_cache *cache, const struct op *op, struct cache_request *request,
 		    struct MHD_Response **out, struct err *err)
 {
@@ -162,6 +177,8 @@ static enum rc make(struct binary_cache *cache, const struct op *op, struct cach
 
 	if (rc == RC_OK)
 		rc = list(cache->services, op, &info.node, &json, err);
+	else if (rc == RC_NOT_FOUND && (request->far || !cache_has_far(cache)))
+		rc = uploaded(cache, op, request, &json, err);
 	if (rc == RC_OK)
 		*out = MHD_create_response_from_buffer(json.len, json.ptr, MHD_RESPMEM_MUST_FREE);
 	if (rc == RC_OK && !*out)

@@ -52,7 +52,8 @@ struct cache_handler {
 };
 
 extern const struct cache_handler narinfo_get_handler, listing_get_handler, nar_get_handler,
-	file_get_handler, narinfo_put_handler, nar_put_handler;
+	file_get_handler, narinfo_put_handler, nar_put_handler, document_get_handler,
+	document_put_handler;
 
 /* The exchange's state: `size` zeroed bytes, which begin with a struct cache_request. */
 void *cache_request_new(struct http_exchange *exchange, const struct cache_handler *handler,
@@ -77,6 +78,33 @@ enum http_next cache_reply_error(struct http_exchange *exchange, enum rc rc, con
 enum http_next cache_reply_empty(struct http_exchange *exchange, unsigned status, const char *etag);
 /* What If-Match and If-None-Match say of that encoding: 200, 304 or 412. */
 unsigned cache_preconditions(const struct http_exchange *exchange, const char *etag);
+
+/* Is there an upstream behind the store? */
+static inline bool cache_has_far(const struct binary_cache *cache)
+{
+	return cache->near != cache->services->path_infos;
+}
+
+/* ---- binary_cache_upload.c: small bodies of PUTs ---- */
+
+enum cache_encoding { CACHE_ENCODING_NONE, CACHE_ENCODING_BY_MAGIC, CACHE_ENCODING_BROTLI };
+/* The request's Content-Encoding. RC_UNSUPPORTED. */
+enum rc cache_encoding_of(const struct http_exchange *exchange, enum cache_encoding *out,
+			  struct err *err) MUST_USE;
+/* Undoes it, for at most `most` bytes. */
+enum rc cache_decode(enum cache_encoding encoding, size_t most, struct buf *body,
+		     struct err *err) MUST_USE;
+/* Takes a piece of a body in, or replies that it is too large. */
+void cache_take_body(struct http_exchange *exchange, struct cache_request *request,
+		     struct buf *body, size_t most, struct view bytes, size_t *taken);
+/* 201, or why not. */
+enum http_next cache_reply_upload(struct http_exchange *exchange, enum rc rc,
+				  const struct err *err);
+
+/* ---- binary_cache_document.c ---- */
+
+enum http_next cache_reply_document(struct http_exchange *exchange, const struct buf *text,
+				    const char *type);
 
 /* ---- binary_cache_auth.c ---- */
 

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "nix/nixbase32.h"
+#include "service/document/document_store.h"
 
 static bool skip_prefix(struct view *text, const char *prefix)
 {
@@ -116,6 +117,44 @@ static void parse_below_nar(struct view rest, struct http_route *out)
 		out->kind = HTTP_ROUTE_FILE;
 }
 
+bool http_route_document(struct view path, struct buf *out)
+{
+	size_t start = out->len;
+
+	if (path.len < 2 || path.len > HTTP_ROUTE_PATH_MAX || path.ptr[0] != '/')
+		return false;
+	for (size_t i = 1; i < path.len; i++) {
+		uint8_t c = path.ptr[i];
+
+		if (c == '%' &&
+		    (path.len - i < 3 || !hex_decode(view_slice(path, i + 1, 2), &c, 1))) {
+			out->len = start;
+			return false;
+		}
+		i += path.ptr[i] == '%' ? 2 : 0;
+		buf_append_byte(out, c);
+	}
+	if (out->len - start <= DOCUMENT_NAME_MAX &&
+	    is_file_name(view_of(out->ptr + start, out->len - start)))
+		return true;
+	out->len = start;
+	return false;
+}
+
+static bool is_document(struct view rest)
+{
+	static const char *const places[] = { "log/", "realisations/", "build-trace-v2/",
+					      "debuginfo/" };
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		struct view name = rest;
+
+		if (skip_prefix(&name, places[i]))
+			return name.len > 0;
+	}
+	return false;
+}
+
 void http_route_parse(struct view path, struct http_route *out)
 {
 	struct view rest = path;
@@ -129,6 +168,8 @@ void http_route_parse(struct view path, struct http_route *out)
 		out->kind = HTTP_ROUTE_HEALTH;
 	} else if (skip_prefix(&rest, "nar/")) {
 		parse_below_nar(rest, out);
+	} else if (is_document(rest)) {
+		out->kind = HTTP_ROUTE_DOCUMENT;
 	} else {
 		enum http_route_kind kind = HTTP_ROUTE_NONE;
 

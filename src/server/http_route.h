@@ -7,7 +7,7 @@
  *	/nar/snix-castore/<base64url>?narsize=N  /nar/tvix-castore/…
  *	/nar/<hash>.nar, /nar/<hash>-<NAR's>.nar   nix-serve's
  *	/nar/…                                   other files: uploads
- *	/log/…, /realisations/…                  always absent
+ *	/log/…, /realisations/…, /build-trace-v2/…, /debuginfo/…   documents
  */
 #ifndef CASTOR_SERVER_HTTP_ROUTE_H
 #define CASTOR_SERVER_HTTP_ROUTE_H
@@ -28,6 +28,7 @@ enum http_route_kind {
 	HTTP_ROUTE_NAR_BRIDGE,  /* the other two's form: plain */
 	HTTP_ROUTE_NAR_OF_PATH, /* nix-serve's form, by the hash part of its path: plain */
 	HTTP_ROUTE_FILE,        /* below /nar/, and none of those */
+	HTTP_ROUTE_DOCUMENT,    /* beside store paths */
 };
 
 enum { HTTP_ROUTE_PATH_MAX = 12 << 10, HTTP_ROUTE_ID_SIZE = 16 };
@@ -43,8 +44,12 @@ struct http_route {
 	bool plain;                     /* NAR: .nar, not .nar.zst */
 };
 
-/* The path as it was sent, without its query. Nothing that needs a percent code names anything. */
+/* The path as it was sent, without its query. But for documents, nothing that needs a percent code names
+ * anything. */
 void http_route_parse(struct view path, struct http_route *out);
+/* The name of a document (or of a listing), without the first slash, decoded: printable ASCII, no segment of it
+ * empty, "." or "..". Appends. False: it is none. */
+bool http_route_document(struct view path, struct buf *out);
 
 enum http_range { HTTP_RANGE_NONE /* the whole */, HTTP_RANGE_PART, HTTP_RANGE_UNSATISFIABLE };
 /* The value of a Range header on a body of size bytes; [*from, *to) is the part. What is malformed, of

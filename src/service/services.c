@@ -17,6 +17,8 @@ struct services services_ref(const struct services *services)
 		nar_facts_store_ref(out.nar_facts);
 	if (out.scratch)
 		scratch_store_ref(out.scratch);
+	if (out.documents)
+		document_store_ref(out.documents);
 	if (out.kept.blobs)
 		blob_service_ref(out.kept.blobs);
 	if (out.kept.directories)
@@ -33,6 +35,7 @@ void services_release(struct services *services)
 	path_info_service_unref(services->path_infos);
 	nar_facts_store_unref(services->nar_facts);
 	scratch_store_unref(services->scratch);
+	document_store_unref(services->documents);
 	blob_service_unref(services->kept.blobs);
 	directory_service_unref(services->kept.directories);
 	path_info_service_unref(services->kept.path_infos);

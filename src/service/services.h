@@ -1,6 +1,6 @@
 /*
- * What the edges get to see of a store: the three services, the memory for NAR facts, and the one for
- * what may be lost.
+ * What the edges get to see of a store: the three services, the memory for NAR facts, the one for what
+ * may be lost, and the documents beside store paths.
  *
  * A store has two views. What can be read is what the services answer, those of upstreams behind it
  * included. What is kept is less: an upstream that is gone takes nothing of it along. Whoever writes,
@@ -12,6 +12,7 @@
 #include "local/shared_commit.h"
 #include "service/blob/blob_service.h"
 #include "service/directory/directory_service.h"
+#include "service/document/document_store.h"
 #include "service/path_info/nar_facts.h"
 #include "service/path_info/path_info_service.h"
 #include "service/scratch/scratch_store.h"
@@ -23,6 +24,7 @@ struct services {
 	struct path_info_service *path_infos;
 	struct nar_facts_store *nar_facts;
 	struct scratch_store *scratch;
+	struct document_store *documents;
 	struct local_store *local; /* borrowed: that all of them are of, or NULL */
 	/* The services without what is read from upstreams where it is. All NULL: there is none. */
 	struct {

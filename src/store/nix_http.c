@@ -22,6 +22,7 @@
 #include "base/mem.h"
 #include "base/pool.h"
 #include "nix/signature.h"
+#include "store/nix_documents.h"
 #include "store/nix_fetch.h"
 
 enum {
@@ -534,4 +535,9 @@ enum rc path_info_nix_http_new(const struct url *url, const struct nix_http_opti
 	else
 		nix_http_free(&self->base);
 	return rc;
+}
+
+struct document_store *path_info_nix_http_documents(struct path_info_service *service)
+{
+	return nix_documents_new(service, &nix_http_of(service)->cache);
 }

@@ -31,5 +31,7 @@ extern const struct nix_http_options nix_http_options_default;
 enum rc path_info_nix_http_new(const struct url *url, const struct nix_http_options *options,
 			       const struct services *near, const struct services *far,
 			       struct path_info_service **out, struct err *err) MUST_USE;
+/* What lies in such a cache beside its paths; a new reference. */
+struct document_store *path_info_nix_http_documents(struct path_info_service *service);
 
 #endif

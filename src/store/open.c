@@ -14,6 +14,7 @@
 #include "service/directory/combined.h"
 #include "service/directory/local.h"
 #include "service/directory/memory.h"
+#include "service/document/local.h"
 #include "service/path_info/cache.h"
 #include "service/path_info/local.h"
 #include "service/path_info/memory.h"
@@ -110,8 +111,9 @@ static enum rc open_local(const struct url *url, enum store_use use, const struc
 	out->nar_facts = nar_facts_local_new(store);
 	out->scratch = scratch_local_new(store);
 	out->local = store;
+	rc = document_local_new(store, &out->documents, err);
 	local_store_unref(store);
-	return RC_OK;
+	return rc;
 }
 
 static enum rc open_memory(const struct url *url, enum store_use use, const struct services *near,
@@ -125,6 +127,7 @@ static enum rc open_memory(const struct url *url, enum store_use use, const stru
 	out->path_infos = path_info_memory_new();
 	out->nar_facts = nar_facts_memory_new();
 	out->scratch = scratch_memory_new();
+	out->documents = document_memory_new();
 	return RC_OK;
 }
 
@@ -181,6 +184,8 @@ static enum rc open_nix_http(const struct url *url, enum store_use use, const st
 	}
 	if (rc == RC_OK)
 		rc = path_info_nix_http_new(url, NULL, near, &far, &out->path_infos, err);
+	if (rc == RC_OK)
+		out->documents = path_info_nix_http_documents(out->path_infos);
 	services_release(&far);
 	return rc;
 }
@@ -281,6 +286,8 @@ static void take_kind(const struct services *from, enum kind kind, struct servic
 						: nar_facts_memory_new();
 		to->scratch =
 			from->scratch ? scratch_store_ref(from->scratch) : scratch_memory_new();
+		if (from->documents)
+			to->documents = document_store_ref(from->documents);
 	}
 }
 
@@ -373,6 +380,12 @@ enum rc store_add_upstream(const char *address, bool required, struct services *
 							 .name = shown };
 	services->path_infos = path_info_cache_new(path_infos, far.path_infos, &options);
 	path_info_service_unref(path_infos);
+	if (far.documents && services->documents) {
+		struct document_store *near = services->documents;
+
+		services->documents = document_combined_new(near, far.documents);
+		document_store_unref(near);
+	}
 	if (far.blobs) {
 		struct blob_service *near = services->blobs;
 

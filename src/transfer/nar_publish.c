@@ -10,6 +10,7 @@
 #include "nix/narinfo.h"
 #include "transfer/completeness.h"
 #include "transfer/nar.h"
+#include "transfer/nar_alias.h"
 #include "transfer/pending_upload.h"
 
 /* ---- Content addresses ---- */
@@ -291,6 +292,9 @@ enum rc nar_publish(const struct services *services, const struct op *op,
 			       narinfo.info.path.name);
 	if (rc == RC_OK)
 		rc = publish(services, op, policy, &narinfo.info, &pending.root, err);
+	if (rc == RC_OK)
+		rc = nar_alias_published(services->documents, op, view_of_string(narinfo.url), hash,
+					 err);
 	/* Other narinfos may name it, too. It is published whether that is remembered or not. */
 	if (rc == RC_OK && pending_upload_renew(services->scratch, op, &key, &pending, true,
 						policy->keep_ns, NULL) != RC_OK)

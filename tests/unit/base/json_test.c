@@ -11,7 +11,7 @@ static void structure_and_escapes(void **state)
 	json_begin_array(&json);
 	json_begin_object(&json);
 	json_key(&json, "a\"\\");
-	json_string(&json, "b\n\x01\x7f");
+	json_text(&json, "b\n\x01\x7f");
 	json_key(&json, "n");
 	json_u64(&json, UINT64_MAX);
 	json_end_object(&json);

@@ -37,8 +37,13 @@ static void paths(void **state)
 		{ "/e64lxbkvgz5nivqmh4ad037xnj38wvbm.narinfo", HTTP_ROUTE_NONE },
 		{ "/" HASH, HTTP_ROUTE_NONE },
 		{ "/.narinfo", HTTP_ROUTE_NONE },
-		{ "/log/x.drv", HTTP_ROUTE_NONE },
-		{ "/realisations/sha256:x!out.doi", HTTP_ROUTE_NONE },
+		{ "/log/x.drv", HTTP_ROUTE_DOCUMENT },
+		{ "/realisations/sha256:x!out.doi", HTTP_ROUTE_DOCUMENT },
+		{ "/realisations/sha256:x%21out.doi", HTTP_ROUTE_DOCUMENT },
+		{ "/build-trace-v2/x.drv/out.doi", HTTP_ROUTE_DOCUMENT },
+		{ "/debuginfo/0123.debug", HTTP_ROUTE_DOCUMENT },
+		{ "/log/", HTTP_ROUTE_NONE },
+		{ "/logs/x", HTTP_ROUTE_NONE },
 		{ "/nar/", HTTP_ROUTE_NONE },
 		{ "/nar/..", HTTP_ROUTE_NONE },
 		{ "/nar/../healthz", HTTP_ROUTE_NONE },
@@ -127,10 +132,47 @@ static void tags(void **state)
 	assert_false(http_etag_listed(view_of_string(""), tag, true));
 }
 
+static void documents(void **state)
+{
+	static const char *const rows[][2] = {
+		{ "/log/x.drv", "log/x.drv" },
+		{ "/realisations/sha256:x%21out.doi", "realisations/sha256:x!out.doi" },
+		{ "/realisations/sha256:x!out.doi", "realisations/sha256:x!out.doi" },
+		{ "/" HASH ".ls", HASH ".ls" },
+		{ "/log/..", NULL },
+		{ "/log/%2e%2e/x", NULL },
+		{ "/log/a%2fb", "log/a/b" },
+		{ "/log/a%2f..%2f..%2fb", NULL },
+		{ "/log/a//b", NULL },
+		{ "/log/a%00b", NULL },
+		{ "/log/a%0ab", NULL },
+		{ "/log/a%", NULL },
+		{ "/log/a%2", NULL },
+		{ "/log/a%2x", NULL },
+		{ "/log/a%25b", NULL },
+		{ "/log/a b", NULL },
+		{ "/log/a\\b", NULL },
+		{ "log/a", NULL },
+		{ "/", NULL },
+		{ "", NULL },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct buf name CLEANUP(buf_release) = BUF_INIT;
+		bool is = http_route_document(view_of_string(rows[i][0]), &name);
+
+		print_message("%s\n", rows[i][0]);
+		assert_int_equal(is, rows[i][1] != NULL);
+		assert_string_equal(buf_string(&name), rows[i][1] ? rows[i][1] : "");
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(paths),
+		cmocka_unit_test(documents),
 		cmocka_unit_test(ranges),
 		cmocka_unit_test(tags),
 	};
