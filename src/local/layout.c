@@ -300,8 +300,8 @@ static enum rc lost_format(const struct local_layout *layout, struct err *err)
 
 static bool note_stranger(void *context, const char *name)
 {
-	static const char *const ours[] = { "lock",       "packs",          "raw",  "index.mdb",
-					    "format.new", "index.mdb-lock", "cache" };
+	static const char *const ours[] = { "lock",       "packs",          "raw",   "index.mdb",
+					    "format.new", "index.mdb-lock", "cache", "documents" };
 
 	for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
 		if (strcmp(name, ours[i]) == 0)

@@ -6,7 +6,7 @@
 #include "base/text.h"
 #include "server/binary_cache_private.h"
 
-static bool has_token(struct binary_cache *cache)
+bool cache_has_token(struct binary_cache *cache)
 {
 	pthread_mutex_lock(&cache->token_lock);
 	bool has = cache->has_token;
@@ -53,7 +53,7 @@ bool cache_may_upload(struct binary_cache *cache, const struct http_exchange *ex
 {
 	const char *header;
 
-	if (!has_token(cache))
+	if (!cache_has_token(cache))
 		return true;
 	header = http_header(exchange, "Authorization");
 	if (!header)

@@ -174,7 +174,7 @@ static enum http_next put_begin(struct binary_cache *cache, struct http_exchange
 	if (!cache->services->documents)
 		return cache_reply_error(exchange, RC_UNSUPPORTED, &err);
 	/* Nothing in it could be checked by a signature. */
-	if (!cache->options.upload_token) {
+	if (!cache_has_token(cache)) {
 		http_reply_text(exchange, MHD_HTTP_FORBIDDEN,
 				"that is taken from whoever has a token, and there is none");
 		return HTTP_REPLIED;

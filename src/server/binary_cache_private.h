@@ -108,6 +108,8 @@ enum http_next cache_reply_document(struct http_exchange *exchange, const struct
 
 /* ---- binary_cache_auth.c ---- */
 
+/* Else whoever may upload without. */
+bool cache_has_token(struct binary_cache *cache);
 bool cache_may_upload(struct binary_cache *cache, const struct http_exchange *exchange);
 enum http_next cache_refuse_upload(struct http_exchange *exchange);
 
