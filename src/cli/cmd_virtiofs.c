@@ -177,16 +177,18 @@ static enum rc run(struct cli *cli, const void *options_, int argc, char **argv,
 	const struct virtiofs_args *args = options_;
 	const char *path = argc > 0 ? argv[0] : NULL;
 	bool listening = true;
-	enum rc rc;
-	int fd;
+	enum rc rc = RC_OK;
+	int fd = -1;
 
 	if ((path != NULL) == (args->fd != NULL))
 		return err_set(err, RC_INVALID, "it takes either SOCKET or --fd");
 	cli_hangup_ends();
-	rc = cli_open_store(cli, err);
+	if (args->fd)
+		rc = open_given(args->fd, &fd, &listening, err);
 	if (rc == RC_OK)
-		rc = path ? listen_at_path(args, path, &fd, err)
-			  : open_given(args->fd, &fd, &listening, err);
+		rc = cli_open_store(cli, err);
+	if (rc == RC_OK && path)
+		rc = listen_at_path(args, path, &fd, err);
 	if (rc != RC_OK)
 		return rc;
 	/* A front-end that takes its memory back shall not end what the next one needs. */

@@ -335,7 +335,7 @@ static void depths(struct fixture *fixture)
 	must_put(service, chain, NODE_DEPTH_MAX);
 	assert_int_equal(check_closure(service, directory_digest(chain[NODE_DEPTH_MAX - 1])),
 			 NODE_DEPTH_MAX);
-	expect(RC_INVALID, put_all(service, chain, NODE_DEPTH_MAX + 1, &digest, &last_err));
+	expect(RC_TOO_LARGE, put_all(service, chain, NODE_DEPTH_MAX + 1, &digest, &last_err));
 	for (size_t i = 0; i < ARRAY_LEN(chain); i++)
 		directory_unref(chain[i]);
 }

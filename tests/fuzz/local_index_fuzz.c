@@ -57,7 +57,9 @@ static void check_others(struct view bytes)
 	}
 	if (local_pack_value_decode(bytes, &pack, NULL) == RC_OK) {
 		local_pack_value_encode(&pack, again);
-		FUZZ_CHECK(view_equal(view_of(again, LOCAL_PACK_VALUE_SIZE), bytes));
+		/* The stamp came later: rows of earlier stores end before it. */
+		FUZZ_CHECK(bytes.len <= LOCAL_PACK_VALUE_SIZE &&
+			   view_equal(view_of(again, bytes.len), bytes));
 	}
 	if (local_counters_decode(bytes, &counters, NULL) == RC_OK) {
 		local_counters_encode(&counters, again);
