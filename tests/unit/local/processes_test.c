@@ -336,8 +336,9 @@ static void test_killed(void **state)
 		assert_ok(local_store_rebuild_index(dir, &op_none, &stats, &err), &err);
 		assert_int_equal(stats.damaged_records, 0);
 	}
-	/* Each took over what the one before had begun. */
-	assert_int_equal(stats.packs, 2);
+	/* Each took over what the one before had begun, unless that was killed when its pack was synced and
+	 * the index did not know yet: what is behind such a commit is left alone. */
+	assert_in_range(stats.packs, 2, 2 + ARRAY_LEN(acknowledged));
 }
 
 struct caller {

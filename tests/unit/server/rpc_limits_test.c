@@ -205,7 +205,6 @@ static void health_is_always_answered(void **state)
 {
 	struct fixture fixture;
 	struct rpc_stream *streams[4];
-	struct buf request CLEANUP(buf_release) = BUF_INIT, reply CLEANUP(buf_release) = BUF_INIT;
 
 	(void)state;
 	start(&fixture, &(struct rpc_limits){ .calls = 4 });
