@@ -52,6 +52,14 @@ void *mem_realloc_array(void *old, size_t count, size_t size)
 	return check(reallocarray(old, count, size));
 }
 
+void *mem_grow(void *array, size_t count, size_t *room, size_t first, size_t size)
+{
+	if (count < *room)
+		return array;
+	*room = *room ? 2 * *room : first;
+	return mem_realloc_array(array, *room, size);
+}
+
 void *mem_try_alloc(size_t size)
 {
 	return malloc(size ? size : 1);

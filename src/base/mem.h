@@ -16,6 +16,9 @@ void *mem_alloc(size_t size) MUST_USE;               /* not cleared */
 void *mem_zalloc(size_t size) MUST_USE;              /* cleared */
 void *mem_array(size_t count, size_t size) MUST_USE; /* cleared; overflow aborts */
 void *mem_realloc_array(void *old, size_t count, size_t size) MUST_USE;
+/* The array with room for one more than its `count` items of `size` bytes: where it is full, *room
+ * becomes `first` (> 0), or doubles. */
+void *mem_grow(void *array, size_t count, size_t *room, size_t first, size_t size) MUST_USE;
 void *mem_try_alloc(size_t size) MUST_USE; /* NULL when memory is out */
 void *mem_dup(const void *bytes, size_t len) MUST_USE;
 char *mem_strdup(const char *string) MUST_USE;

@@ -231,10 +231,7 @@ static enum rc add_path(struct reading *reading, struct view path, json_t *objec
 		return err_context(err, rc, "%s: %.*s", reading->name, (int)path.len,
 				   (const char *)path.ptr);
 	}
-	if (out->count == out->room) {
-		out->room = out->room ? out->room * 2 : 64;
-		out->infos = mem_realloc_array(out->infos, out->room, sizeof(*out->infos));
-	}
+	out->infos = mem_grow(out->infos, out->count, &out->room, 64, sizeof(*out->infos));
 	out->infos[out->count++] = info;
 	return RC_OK;
 }

@@ -143,11 +143,8 @@ static enum rc import_one(struct importing *importing, const char *path, struct 
 		return rc;
 	}
 	progress_finish(&progress, &stored.stats);
-	if (importing->count == importing->room) {
-		importing->room = importing->room ? 2 * importing->room : 16;
-		importing->stored =
-			mem_realloc_array(importing->stored, importing->room, sizeof(stored));
-	}
+	importing->stored =
+		mem_grow(importing->stored, importing->count, &importing->room, 16, sizeof(stored));
 	importing->stored[importing->count++] = stored;
 	return RC_OK;
 }

@@ -158,10 +158,7 @@ static enum rc put_shared(struct shared_commit *commit, const struct op *op,
 	}
 	share(commit, &hold);
 	buf_append_view(&put.message, message);
-	if (commit->count == commit->room) {
-		commit->room = commit->room ? 2 * commit->room : 16;
-		commit->puts = mem_realloc_array(commit->puts, commit->room, sizeof(put));
-	}
+	commit->puts = mem_grow(commit->puts, commit->count, &commit->room, 16, sizeof(put));
 	commit->puts[commit->count++] = put;
 	return RC_OK;
 }

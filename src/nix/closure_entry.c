@@ -70,11 +70,8 @@ static enum rc read_references(struct cursor *in, struct path_info *out, struct 
 
 		if (rc != RC_OK)
 			return rc;
-		if (out->reference_count == room) {
-			room = room ? 2 * room : 16;
-			out->references =
-				mem_realloc_array(out->references, room, sizeof(*out->references));
-		}
+		out->references = mem_grow(out->references, out->reference_count, &room, 16,
+					   sizeof(*out->references));
 		out->references[out->reference_count++] = path;
 	}
 	if (in->failed || count == 0)

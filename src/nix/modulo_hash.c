@@ -59,11 +59,8 @@ static enum rc blank_places(struct modulo_hash *modulo, struct err *err)
 			return err_set(err, RC_TOO_LARGE,
 				       "a path that refers to itself in more than %d places",
 				       MODULO_HASH_PLACES_MAX);
-		if (modulo->count == modulo->room) {
-			modulo->room = modulo->room ? 2 * modulo->room : 64;
-			modulo->places = mem_realloc_array(modulo->places, modulo->room,
-							   sizeof(*modulo->places));
-		}
+		modulo->places = mem_grow(modulo->places, modulo->count, &modulo->room, 64,
+					  sizeof(*modulo->places));
 		modulo->places[modulo->count++] = modulo->offset + (uint64_t)(at - modulo->bytes);
 		memset(at, 0, STORE_PATH_HASH_CHARS);
 		at += STORE_PATH_HASH_CHARS;

@@ -115,11 +115,8 @@ static enum rc parse_references(struct view value, struct path_info *info, struc
 		if (info->reference_count == PATH_INFO_REFERENCES_MAX)
 			return err_set(err, RC_INVALID, "more than %d of them",
 				       PATH_INFO_REFERENCES_MAX);
-		if (info->reference_count == cap) {
-			cap = cap ? 2 * cap : 16;
-			info->references =
-				mem_realloc_array(info->references, cap, sizeof(*info->references));
-		}
+		info->references = mem_grow(info->references, info->reference_count, &cap, 16,
+					    sizeof(*info->references));
 		rc = store_path_parse_basename(word, &info->references[info->reference_count], err);
 		if (rc != RC_OK)
 			return rc;

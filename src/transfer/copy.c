@@ -55,10 +55,7 @@ static void want(struct copy *copy, const struct node *node)
 {
 	if (node->kind != NODE_FILE || hashmap_put(&copy->seen, node->digest.bytes, copy))
 		return;
-	if (copy->count == copy->room) {
-		copy->room = copy->room ? copy->room * 2 : 256;
-		copy->wanted = mem_realloc_array(copy->wanted, copy->room, sizeof(*copy->wanted));
-	}
+	copy->wanted = mem_grow(copy->wanted, copy->count, &copy->room, 256, sizeof(*copy->wanted));
 	copy->wanted[copy->count++] = (struct wanted){ node->digest, node->size };
 }
 
@@ -501,11 +498,8 @@ static enum rc add_one(struct copy_closure *closure, const struct services *from
 			       REFERENCES_MAX);
 	}
 	if (rc == RC_OK) {
-		if (closure->count == closure->room) {
-			closure->room = closure->room ? closure->room * 2 : 64;
-			closure->infos =
-				mem_realloc_array(closure->infos, closure->room, sizeof(info));
-		}
+		closure->infos =
+			mem_grow(closure->infos, closure->count, &closure->room, 64, sizeof(info));
 		closure->infos[closure->count++] = info;
 		know(closure, path, (void *)(uintptr_t)closure->count);
 		return RC_OK;

@@ -75,11 +75,8 @@ enum rc dir_stack_push(struct dir_stack *stack, int dirfd, const char *name, str
 		close(fd);
 		return rc;
 	}
-	if (stack->depth == stack->cap) {
-		stack->cap = stack->cap ? 2 * stack->cap : 16;
-		stack->levels =
-			mem_realloc_array(stack->levels, stack->cap, sizeof(*stack->levels));
-	}
+	stack->levels =
+		mem_grow(stack->levels, stack->depth, &stack->cap, 16, sizeof(*stack->levels));
 	if (stack->depth >= OPEN_MAX_LEVELS) {
 		level = &stack->levels[stack->depth - OPEN_MAX_LEVELS];
 		if (level->fd >= 0)

@@ -127,11 +127,8 @@ static enum rc fill_holes(struct maker *maker, struct err *err)
 
 static struct piece *add_piece(struct maker *maker)
 {
-	if (maker->piece_count == maker->piece_room) {
-		maker->piece_room = maker->piece_room ? 2 * maker->piece_room : 64;
-		maker->pieces = mem_realloc_array(maker->pieces, maker->piece_room,
-						  sizeof(maker->pieces[0]));
-	}
+	maker->pieces = mem_grow(maker->pieces, maker->piece_count, &maker->piece_room, 64,
+				 sizeof(maker->pieces[0]));
 	return &maker->pieces[maker->piece_count++];
 }
 
@@ -167,11 +164,8 @@ static void add_small(struct maker *maker, const struct node *node)
 {
 	size_t size = (size_t)node->size;
 
-	if (maker->hole_count == maker->hole_room) {
-		maker->hole_room = maker->hole_room ? 2 * maker->hole_room : 64;
-		maker->holes =
-			mem_realloc_array(maker->holes, maker->hole_room, sizeof(maker->holes[0]));
-	}
+	maker->holes = mem_grow(maker->holes, maker->hole_count, &maker->hole_room, 64,
+				sizeof(maker->holes[0]));
 	maker->holes[maker->hole_count++] =
 		(struct hole){ .digest = node->digest, .at = maker->text.len, .size = size };
 	buf_append_zeros(&maker->text, size);

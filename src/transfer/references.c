@@ -37,10 +37,7 @@ enum rc references_find(struct path_info_service *service, const struct op *op,
 				     PATH_INFO_REFERENCES_MAX);
 		if (rc != RC_OK)
 			break;
-		if (number == room) {
-			room = room ? 2 * room : 16;
-			found = mem_realloc_array(found, room, sizeof(*found));
-		}
+		found = mem_grow(found, number, &room, 16, sizeof(*found));
 		found[number++] = info.path;
 	}
 	if (rc != RC_OK) {

@@ -391,10 +391,7 @@ static void prune(int dirfd)
 		if (fstatat(dirfd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0 ||
 		    !S_ISREG(st.st_mode))
 			continue;
-		if (count == cap) {
-			cap = cap ? 2 * cap : 64;
-			found = mem_realloc_array(found, cap, sizeof(*found));
-		}
+		found = mem_grow(found, count, &cap, 64, sizeof(*found));
 		found[count].time = st.st_mtim;
 		found[count].size = (uint64_t)st.st_size;
 		strcpy(found[count++].name, d->d_name);

@@ -145,11 +145,8 @@ static enum rc begin_directory(struct tar_out *out, const struct node *node, str
 	/* Without a top-level name the root is where the archive will be unpacked: not ours. */
 	if (out->path.len > 0)
 		rc = write_header(out, node, err);
-	if (out->depth == out->depth_cap) {
-		out->depth_cap = out->depth_cap ? 2 * out->depth_cap : 16;
-		out->path_ends =
-			mem_realloc_array(out->path_ends, out->depth_cap, sizeof(*out->path_ends));
-	}
+	out->path_ends =
+		mem_grow(out->path_ends, out->depth, &out->depth_cap, 16, sizeof(*out->path_ends));
 	out->path_ends[out->depth++] = before;
 	return rc;
 }

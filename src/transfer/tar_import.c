@@ -262,10 +262,7 @@ static void take_blob(void *context, const struct node *node)
 {
 	struct tar_in *in = context;
 
-	if (in->blob_count == in->blob_cap) {
-		in->blob_cap = in->blob_cap ? 2 * in->blob_cap : 64;
-		in->blobs = mem_realloc_array(in->blobs, in->blob_cap, sizeof(*in->blobs));
-	}
+	in->blobs = mem_grow(in->blobs, in->blob_count, &in->blob_cap, 64, sizeof(*in->blobs));
 	in->blobs[in->blob_count++] =
 		(struct tar_blob){ .digest = node->digest, .size = node->size };
 }

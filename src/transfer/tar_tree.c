@@ -186,11 +186,8 @@ static enum rc add_again(struct tar_tree *tree, uint32_t earlier, const struct e
 		return err_set(err, RC_INVALID, "an earlier entry of that name is different");
 	if (entry->kind != NODE_FILE || entry->blob == there->blob)
 		return RC_OK;
-	if (tree->repeat_count == tree->repeat_cap) {
-		tree->repeat_cap = tree->repeat_cap ? 2 * tree->repeat_cap : 16;
-		tree->repeats =
-			mem_realloc_array(tree->repeats, tree->repeat_cap, sizeof(*tree->repeats));
-	}
+	tree->repeats = mem_grow(tree->repeats, tree->repeat_count, &tree->repeat_cap, 16,
+				 sizeof(*tree->repeats));
 	tree->repeats[tree->repeat_count++] =
 		(struct repeat){ .entry = earlier, .blob = entry->blob };
 	return RC_OK;

@@ -63,11 +63,8 @@ enum rc tree_build_begin(struct tree_build *build, const struct op *op, struct v
 		if (rc != RC_OK)
 			return rc;
 	}
-	if (build->depth == build->levels_cap) {
-		build->levels_cap = build->levels_cap ? 2 * build->levels_cap : 16;
-		build->levels =
-			mem_realloc_array(build->levels, build->levels_cap, sizeof(*build->levels));
-	}
+	build->levels = mem_grow(build->levels, build->depth, &build->levels_cap, 16,
+				 sizeof(*build->levels));
 	build->levels[build->depth++] = (struct level){ .first = build->count,
 							.bytes_at = build->bytes.len,
 							.name_len = name.len };
@@ -78,11 +75,8 @@ enum rc tree_build_begin(struct tree_build *build, const struct op *op, struct v
 static void push(struct tree_build *build, const struct node *node, size_t name_at,
 		 size_t target_at)
 {
-	if (build->count == build->cap) {
-		build->cap = build->cap ? 2 * build->cap : 64;
-		build->pending =
-			mem_realloc_array(build->pending, build->cap, sizeof(*build->pending));
-	}
+	build->pending =
+		mem_grow(build->pending, build->count, &build->cap, 64, sizeof(*build->pending));
 	build->pending[build->count++] =
 		(struct pending){ .node = *node, .name_at = name_at, .target_at = target_at };
 }

@@ -74,11 +74,8 @@ struct tree_chunk *tree_block_new_chunk(struct tree_block *block, size_t at, siz
 {
 	struct tree_chunk *chunk;
 
-	if (block->chunk_count == block->chunk_cap) {
-		block->chunk_cap = block->chunk_cap ? 2 * block->chunk_cap : 64;
-		block->chunks =
-			mem_realloc_array(block->chunks, block->chunk_cap, sizeof(*block->chunks));
-	}
+	block->chunks = mem_grow(block->chunks, block->chunk_count, &block->chunk_cap, 64,
+				 sizeof(*block->chunks));
 	chunk = &block->chunks[block->chunk_count++];
 	*chunk = (struct tree_chunk){ .at = at, .len = len };
 	return chunk;

@@ -383,22 +383,16 @@ static void clear_block(struct block *block)
 
 static void add_event(struct block *block, enum tree_event_kind kind, const struct node *node)
 {
-	if (block->event_count == block->event_cap) {
-		block->event_cap = block->event_cap ? 2 * block->event_cap : 64;
-		block->events =
-			mem_realloc_array(block->events, block->event_cap, sizeof(*block->events));
-	}
+	block->events = mem_grow(block->events, block->event_count, &block->event_cap, 64,
+				 sizeof(*block->events));
 	block->events[block->event_count++] = (struct event){ .kind = kind, .node = node };
 }
 
 /* A piece, and the event that passes it on. */
 static void add_piece(struct block *block, const struct piece *piece)
 {
-	if (block->piece_count == block->piece_cap) {
-		block->piece_cap = block->piece_cap ? 2 * block->piece_cap : 64;
-		block->pieces =
-			mem_realloc_array(block->pieces, block->piece_cap, sizeof(*block->pieces));
-	}
+	block->pieces = mem_grow(block->pieces, block->piece_count, &block->piece_cap, 64,
+				 sizeof(*block->pieces));
 	block->pieces[block->piece_count] = *piece;
 	block->pieces[block->piece_count].event = block->event_count;
 	block->pieces[block->piece_count++].at = block->bytes_len;
@@ -428,11 +422,8 @@ static enum rc plan_directory(struct tree_reader *reader, struct block *block,
 			       "the size field of directory %s is %" PRIu64 " instead of %" PRIu64,
 			       hex, node->size, directory_size(dir));
 	}
-	if (reader->depth == reader->frame_cap) {
-		reader->frame_cap = reader->frame_cap ? 2 * reader->frame_cap : 16;
-		reader->frames = mem_realloc_array(reader->frames, reader->frame_cap,
-						   sizeof(*reader->frames));
-	}
+	reader->frames = mem_grow(reader->frames, reader->depth, &reader->frame_cap, 16,
+				  sizeof(*reader->frames));
 	reader->frames[reader->depth++] = (struct frame){ .dir = dir, .node = node };
 	dir = NULL;
 	add_event(block, TREE_DIRECTORY, node);
@@ -645,11 +636,8 @@ static void keep_open(struct tree_reader *reader, const struct event *event)
 		reader->open_count--;
 	if (event->kind != TREE_DIRECTORY)
 		return;
-	if (reader->open_count == reader->open_cap) {
-		reader->open_cap = reader->open_cap ? 2 * reader->open_cap : 16;
-		reader->open =
-			mem_realloc_array(reader->open, reader->open_cap, sizeof(*reader->open));
-	}
+	reader->open = mem_grow(reader->open, reader->open_count, &reader->open_cap, 16,
+				sizeof(*reader->open));
 	reader->open[reader->open_count++] = event->node;
 }
 

@@ -373,11 +373,8 @@ static enum rc frame_add(struct frame *frame, const char *name, uint8_t type, st
 	if (frame->names.len + 4 * frame->count + len > DIRECTORY_BYTES_MAX)
 		return err_set(err, RC_TOO_LARGE, "too many names in %s",
 			       path_of(frame->dir, "", &path));
-	if (frame->count == frame->cap) {
-		frame->cap = frame->cap ? 2 * frame->cap : 16;
-		frame->entries =
-			mem_realloc_array(frame->entries, frame->cap, sizeof(*frame->entries));
-	}
+	frame->entries =
+		mem_grow(frame->entries, frame->count, &frame->cap, 16, sizeof(*frame->entries));
 	frame->entries[frame->count++] = (struct entry){ .at = (uint32_t)frame->names.len,
 							 .len = (uint16_t)len,
 							 .type = type };
@@ -478,11 +475,8 @@ static enum rc enter(struct tree_walk *walk, struct tree_dir *parent, const char
 	struct frame *frame;
 	enum rc rc;
 
-	if (walk->depth == walk->frames_cap) {
-		walk->frames_cap = walk->frames_cap ? 2 * walk->frames_cap : 16;
-		walk->frames =
-			mem_realloc_array(walk->frames, walk->frames_cap, sizeof(*walk->frames));
-	}
+	walk->frames =
+		mem_grow(walk->frames, walk->depth, &walk->frames_cap, 16, sizeof(*walk->frames));
 	frame = &walk->frames[walk->depth];
 	if (walk->depth == walk->frames_made) {
 		*frame = (struct frame){ .dir = NULL };

@@ -56,11 +56,8 @@ static void add_data(struct scan *scan, uint64_t end)
 {
 	if (end == scan->data)
 		return;
-	if (scan->out->count == scan->room) {
-		scan->room = scan->room ? 2 * scan->room : 16;
-		scan->out->extents = mem_realloc_array(scan->out->extents, scan->room,
-						       sizeof(*scan->out->extents));
-	}
+	scan->out->extents = mem_grow(scan->out->extents, scan->out->count, &scan->room, 16,
+				      sizeof(*scan->out->extents));
 	scan->out->extents[scan->out->count++] =
 		(struct data_extent){ .offset = scan->data, .len = end - scan->data };
 }

@@ -96,11 +96,8 @@ void blob_writer_free(struct blob_writer *writer)
 static void list_chunk(struct blob_writer *writer, const struct blob_encoded *chunk,
 		       uint64_t offset)
 {
-	if (writer->count == writer->room) {
-		writer->room = writer->room ? 2 * writer->room : 1;
-		writer->chunks =
-			mem_realloc_array(writer->chunks, writer->room, sizeof(*writer->chunks));
-	}
+	writer->chunks =
+		mem_grow(writer->chunks, writer->count, &writer->room, 1, sizeof(*writer->chunks));
 	writer->chunks[writer->count++] = (struct blob_chunk){
 		.digest = chunk->digest,
 		.offset = offset,

@@ -394,11 +394,8 @@ static enum rc batch_add_blob(struct blob_batch *base, const struct op *op,
 	}
 	if (rc != RC_OK)
 		return rc;
-	if (batch->count == batch->room) {
-		batch->room = batch->room ? 2 * batch->room : 16;
-		batch->pending =
-			mem_realloc_array(batch->pending, batch->room, sizeof(*batch->pending));
-	}
+	batch->pending =
+		mem_grow(batch->pending, batch->count, &batch->room, 16, sizeof(*batch->pending));
 	batch->pending[batch->count++] = (struct pending){
 		.digest = *digest,
 		.file = written ? batch->last_file : 0,

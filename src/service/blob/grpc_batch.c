@@ -349,10 +349,8 @@ static enum rc batch_add_chunk(struct blob_batch *batch, const struct op *op,
 {
 	struct grpc_batch *grpc = grpc_of(batch);
 
-	if (grpc->held_count == grpc->held_room) {
-		grpc->held_room = grpc->held_room ? grpc->held_room * 2 : 8;
-		grpc->held = mem_realloc_array(grpc->held, grpc->held_room, sizeof(*grpc->held));
-	}
+	grpc->held =
+		mem_grow(grpc->held, grpc->held_count, &grpc->held_room, 8, sizeof(*grpc->held));
 	grpc->held[grpc->held_count++] = encoded_of(encoded);
 	grpc->held_bytes += encoded->size;
 	return grpc->stream || grpc->held_bytes > MESSAGE_MAX ? send_held(grpc, op, err) : RC_OK;

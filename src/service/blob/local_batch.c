@@ -154,11 +154,8 @@ static enum rc local_add_chunk(struct blob_batch *base, const struct op *op,
 	enum rc rc = RC_OK;
 
 	(void)op;
-	if (batch->held_count == batch->held_room) {
-		batch->held_room = batch->held_room ? batch->held_room * 2 : 8;
-		batch->held = mem_realloc_array(batch->held, batch->held_room,
-						sizeof(struct local_encoded *));
-	}
+	batch->held = mem_grow(batch->held, batch->held_count, &batch->held_room, 8,
+			       sizeof(struct local_encoded *));
 	batch->held[batch->held_count++] = CONTAINER_OF(base_encoded, struct local_encoded, base);
 	batch->size += base_encoded->size;
 	if (batch->size <= hold_up_to && !is_raw(batch))

@@ -23,10 +23,7 @@ static void push(struct recursive *iter, const struct digest *digest)
 {
 	if (hashmap_put(&iter->seen, digest->bytes, iter))
 		return;
-	if (iter->count == iter->room) {
-		iter->room = iter->room ? 2 * iter->room : 16;
-		iter->stack = mem_realloc_array(iter->stack, iter->room, sizeof(*iter->stack));
-	}
+	iter->stack = mem_grow(iter->stack, iter->count, &iter->room, 16, sizeof(*iter->stack));
 	iter->stack[iter->count++] = *digest;
 }
 

@@ -162,10 +162,8 @@ static enum rc snapshot_add(struct snapshot *snapshot, struct view message, cons
 		return err_set(err, RC_TOO_LARGE, "the listing has more than %d paths",
 			       LISTING_MAX);
 	}
-	if (snapshot->count == snapshot->room) {
-		snapshot->room = snapshot->room ? snapshot->room * 2 : 64;
-		snapshot->infos = mem_realloc_array(snapshot->infos, snapshot->room, sizeof(info));
-	}
+	snapshot->infos =
+		mem_grow(snapshot->infos, snapshot->count, &snapshot->room, 64, sizeof(info));
 	snapshot->infos[snapshot->count++] = info;
 	return RC_OK;
 }

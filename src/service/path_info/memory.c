@@ -96,11 +96,8 @@ static enum rc memory_put(struct path_info_service *service, const struct op *op
 		path_info_release(memory->infos[at]);
 		free(memory->infos[at]);
 	} else {
-		if (memory->count == memory->room) {
-			memory->room = memory->room ? 2 * memory->room : 16;
-			memory->infos = mem_realloc_array(memory->infos, memory->room,
-							  sizeof(struct path_info *));
-		}
+		memory->infos = mem_grow(memory->infos, memory->count, &memory->room, 16,
+					 sizeof(struct path_info *));
 		memmove(memory->infos + at + 1, memory->infos + at,
 			(memory->count - at) * sizeof(struct path_info *));
 		memory->count++;

@@ -125,10 +125,7 @@ static uint64_t trim(const struct file_cache *cache, int dir_fd)
 				(void)unlinkat(dir_fd, entry->d_name, 0);
 			continue;
 		}
-		if (count == room) {
-			room = room ? 2 * room : 256;
-			all = mem_realloc_array(all, room, sizeof(*all));
-		}
+		all = mem_grow(all, count, &room, 256, sizeof(*all));
 		all[count] =
 			(struct kept){ .used = st.st_mtime, .size = (uint64_t)st.st_blocks * 512 };
 		strcpy(all[count].name, entry->d_name);

@@ -92,12 +92,29 @@ static void cleanup_keeps_errno(void **state)
 	assert_int_equal(fcntl(fd, F_GETFD), -1);
 }
 
+static void arrays_double_where_full(void **state)
+{
+	size_t room = 0;
+	int *array = NULL;
+
+	(void)state;
+	for (int i = 0; i < 13; i++) {
+		array = mem_grow(array, (size_t)i, &room, 3, sizeof(*array));
+		array[i] = i;
+		assert_int_equal(room, i < 3 ? 3 : i < 6 ? 6 : i < 12 ? 12 : 24);
+	}
+	for (int i = 0; i < 13; i++)
+		assert_int_equal(array[i], i);
+	free(array);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(copies),
 		cmocka_unit_test(nothing_is_something),
 		cmocka_unit_test(arrays_grow),
+		cmocka_unit_test(arrays_double_where_full),
 		cmocka_unit_test(try_alloc_fails),
 		cmocka_unit_test(pages_are_aligned_and_zero),
 		cmocka_unit_test(cleanup_keeps_errno),
