@@ -429,7 +429,8 @@ static struct node many_files(struct sample *sample)
 	return node;
 }
 
-/* A client that leaves hardly any of the connection's memory. */
+/* A client that leaves hardly any of the connection's memory, in which bodies do not lie: http_body.c gives
+ * them to the library a block at a time, of a block's own memory. */
 static char *large_head(const char *range)
 {
 	AUTO_FREE char *filler = mem_zalloc(13001);
@@ -538,10 +539,10 @@ static void local_answers_do_not_wait(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(who_may_upload),   cmocka_unit_test(allowed_methods),
-		cmocka_unit_test(conditions),       cmocka_unit_test(nothing_follows_304),
-		cmocka_unit_test(priorities),       cmocka_unit_test(urls_of_nix_serve),
-		cmocka_unit_test(a_million_pieces), cmocka_unit_test(local_answers_do_not_wait),
+		http_watched(who_may_upload),   http_watched(allowed_methods),
+		http_watched(conditions),       http_watched(nothing_follows_304),
+		http_watched(priorities),       http_watched(urls_of_nix_serve),
+		http_watched(a_million_pieces), http_watched(local_answers_do_not_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

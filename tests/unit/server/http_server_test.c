@@ -717,22 +717,22 @@ static void stop_at_every_stage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(replies),
-		cmocka_unit_test(bodies_that_come),
-		cmocka_unit_test(targets),
-		cmocka_unit_test(ambiguous_heads),
-		cmocka_unit_test(slow_heads),
-		cmocka_unit_test(bodies_have_to_go_on),
-		cmocka_unit_test(our_own_waiting_is_no_fault),
-		cmocka_unit_test(clients_that_go),
-		cmocka_unit_test(waiting_for_others_has_an_end),
-		cmocka_unit_test(local_beside_remote),
-		cmocka_unit_test(silent_connections_give_way),
-		cmocka_unit_test(health_of_a_full_server),
-		cmocka_unit_test(clients_of_a_proxy),
-		cmocka_unit_test(grace),
-		cmocka_unit_test(no_request_after_drain),
-		cmocka_unit_test(stop_at_every_stage),
+		http_watched(replies),
+		http_watched(bodies_that_come),
+		http_watched(targets),
+		http_watched(ambiguous_heads),
+		http_watched(slow_heads),
+		http_watched(bodies_have_to_go_on),
+		http_watched(our_own_waiting_is_no_fault),
+		http_watched(clients_that_go),
+		http_watched(waiting_for_others_has_an_end),
+		http_watched(local_beside_remote),
+		http_watched(silent_connections_give_way),
+		http_watched(health_of_a_full_server),
+		http_watched(clients_of_a_proxy),
+		http_watched(grace),
+		http_watched(no_request_after_drain),
+		http_watched(stop_at_every_stage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,13 +7,56 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <signal.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "server/http_server.h"
 
 enum { HTTP_TEST_PATIENCE_MS = 60000 };
+
+/* ---- A test that hangs ends, and is named ---- */
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { HTTP_TEST_SECONDS = 30 };
+#else
+enum { HTTP_TEST_SECONDS = 9 };
+#endif
+
+static const char *http_watched_test;
+
+static inline void http_test_hangs(int signal)
+{
+	static const char what[] = " hangs\n";
+
+	(void)signal;
+	(void)!write(STDERR_FILENO, http_watched_test, strlen(http_watched_test));
+	(void)!write(STDERR_FILENO, what, sizeof(what) - 1);
+	_exit(1);
+}
+
+static inline int http_watch_test(void **state)
+{
+	http_watched_test = *state;
+	*state = NULL;
+	signal(SIGALRM, http_test_hangs);
+	alarm(HTTP_TEST_SECONDS);
+	return 0;
+}
+
+static inline int http_unwatch_test(void **state)
+{
+	(void)state;
+	alarm(0);
+	return 0;
+}
+
+/* One test of a group, which may take HTTP_TEST_SECONDS. */
+#define http_watched(test)                                                                         \
+	cmocka_unit_test_prestate_setup_teardown(test, http_watch_test, http_unwatch_test,         \
+						 (void *)(uintptr_t) #test)
 
 /* From 127.0.0.<host> to a server on 127.0.0.1. */
 static inline int http_connect_from(int host, int port)

@@ -5,6 +5,7 @@
 #include <zstd.h>
 
 #include "local/local_store.h"
+#include "local/pack_format.h"
 #include "nix/nar_writer.h"
 #include "sample_tree.h"
 #include "service/blob/local.h"
@@ -226,6 +227,102 @@ static void roots_alone(void **state)
 	sample_release(&sample);
 }
 
+/* ---- Every range ---- */
+
+enum { PIECES = 40, PIECE_MAX = 90 };
+
+static void add_literal(struct nar_layout *layout, const uint8_t *bytes, size_t len)
+{
+	size_t room = ZSTD_compressBound(len), start = layout->literals.len;
+	struct err err = ERR_INIT;
+
+	buf_reserve(&layout->literals, room);
+	layout->literals.len += ZSTD_compress(layout->literals.ptr + start, room, bytes, len, 1);
+	assert_ok(nar_layout_add(layout, NAR_FRAME_LITERAL, (uint32_t)start,
+				 layout->literals.len - start, len, &err),
+		  &err);
+}
+
+/* Of one blob: literals and slices by turns, as short as a byte. */
+static struct nar_layout *small_pieces(struct sample *sample, struct buf *whole)
+{
+	struct testing_random random = testing_random_of(11);
+	struct nar_layout *layout = nar_layout_new();
+	size_t sizes[PIECES], at = 0;
+	struct err err = ERR_INIT;
+	struct node file;
+
+	for (int i = 0; i < PIECES; i++) {
+		sizes[i] = i % 5 == 0 ? 1 : 1 + testing_below(&random, PIECE_MAX);
+		for (size_t n = 0; n < sizes[i]; n++)
+			buf_append_byte(whole, (uint8_t)testing_below(&random, 256));
+	}
+	file = sample_file(sample, "", buf_view(whole), false);
+	sample_commit(sample, false);
+	layout->slices = mem_array(PIECES, sizeof(layout->slices[0]));
+	for (int i = 0; i < PIECES; at += sizes[i++]) {
+		if (i % 2 == 0) {
+			add_literal(layout, whole->ptr + at, sizes[i]);
+			continue;
+		}
+		layout->slices[layout->slice_count] = (struct nar_slice){ .blob = file.digest,
+									  .blob_size = whole->len,
+									  .offset = at };
+		assert_ok(nar_layout_add(layout, NAR_FRAME_SLICE, (uint32_t)layout->slice_count++,
+					 local_raw_frame_size(sizes[i]), sizes[i], &err),
+			  &err);
+	}
+	assert_ok(nar_layout_finish(layout, &err), &err);
+	return layout;
+}
+
+/* The offsets at, before and after each boundary, in order. */
+static size_t boundaries(const struct nar_layout *layout, bool plain, size_t *out)
+{
+	size_t count = 0, len = plain ? nar_layout_nar_size(layout) : nar_layout_size(layout);
+
+	for (size_t i = 0; i <= layout->count; i++) {
+		size_t at = plain ? layout->frames[i].nar_at : layout->frames[i].at;
+
+		for (size_t n = at > 0 ? at - 1 : 0; n <= at + 1 && n <= len; n++)
+			if (count == 0 || n > out[count - 1])
+				out[count++] = n;
+	}
+	return count;
+}
+
+static void every_range(void **state)
+{
+	AUTO_BUF nar = BUF_INIT, frames = BUF_INIT;
+	struct nar_layout *layout;
+	struct sample sample;
+
+	(void)state;
+	sample_init(&sample);
+	layout = small_pieces(&sample, &nar);
+	read_all(layout, sample.services.blobs, false, 0, nar_layout_size(layout), 1000, &frames);
+	assert_int_equal(layout->count, PIECES);
+	for (int plain = 0; plain < 2; plain++) {
+		const struct buf *whole = plain ? &nar : &frames;
+		size_t at[3 * (PIECES + 1)], count = boundaries(layout, plain, at);
+
+		assert_true(count > PIECES);
+		for (size_t i = 0; i < count; i++)
+			for (size_t n = i; n < count; n++) {
+				AUTO_BUF part = BUF_INIT;
+
+				read_all(layout, sample.services.blobs, plain, at[i], at[n],
+					 n % 2 ? 7 : 1000, &part);
+				assert_view_equal(
+					buf_view(&part),
+					view_slice(buf_view(whole), at[i], at[n] - at[i]));
+			}
+	}
+	expect_layout(layout, sample.services.blobs, &nar);
+	nar_layout_unref(layout);
+	sample_release(&sample);
+}
+
 /* Not there at all; there, but not whole; of another size than its node says. */
 static void missing(void **state)
 {
@@ -312,9 +409,10 @@ static void kept_by_node(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(memory),    cmocka_unit_test(disk),
-		cmocka_unit_test(raw_files), cmocka_unit_test(roots_alone),
-		cmocka_unit_test(missing),   cmocka_unit_test(kept_by_node),
+		cmocka_unit_test(memory),      cmocka_unit_test(disk),
+		cmocka_unit_test(raw_files),   cmocka_unit_test(roots_alone),
+		cmocka_unit_test(missing),     cmocka_unit_test(kept_by_node),
+		cmocka_unit_test(every_range),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
