@@ -9,7 +9,10 @@
 #include "base/mem.h"
 #include "base/text.h"
 
-enum { DEFAULT_PRIORITY = 40 };
+enum {
+	DEFAULT_PRIORITY = 40,
+	HOURS_MAX = 10 * 365 * 24,
+};
 
 #define CACHE_SIZE_MAX (UINT64_C(8) << 30) /* unless told otherwise */
 
@@ -52,6 +55,14 @@ const struct cli_option cache_options[] = {
 	{ "upload-threads", 0, CLI_UNSIGNED, "N",
 	  "how many uploads are stored at once; others wait for their turn (default: 8)",
 	  offsetof(struct cache_args, parallel_uploads), NULL },
+	{ "upload-nar-size", 0, CLI_STRING, "SIZE",
+	  "how large one uploaded NAR may be, uncompressed (default: 1T)",
+	  offsetof(struct cache_args, upload_nar_size), NULL },
+	{ "upload-keep", 0, CLI_UNSIGNED, "HOURS",
+	  "how long an uploaded NAR waits for its narinfo, from its last use (default: 24)",
+	  offsetof(struct cache_args, upload_keep), NULL },
+	{ "upload-timeout", 0, CLI_UNSIGNED, "HOURS", "how long one upload may take (default: 6)",
+	  offsetof(struct cache_args, upload_timeout), NULL },
 	{ "trusted-proxy", 0, CLI_LIST, "ADDRESS",
 	  "requests from this IP address, or from sockets (unix), are those of whom their last "
 	  "X-Forwarded-For names",
@@ -62,6 +73,15 @@ const struct cli_option cache_options[] = {
 	{ "http-client-connections", 0, CLI_UNSIGNED, "N",
 	  "how many of them one client may have: an IPv4 address, or a /64 of IPv6 (default: 256)",
 	  offsetof(struct cache_args, client_connections), NULL },
+	{ "http-health-connections", 0, CLI_UNSIGNED, "N",
+	  "how many more are served for /healthz alone (default: 16)",
+	  offsetof(struct cache_args, health_connections), NULL },
+	{ "http-workers", 0, CLI_UNSIGNED, "N",
+	  "how many requests read this machine's disks at once; others wait (default: 16)",
+	  offsetof(struct cache_args, workers), NULL },
+	{ "http-remote-workers", 0, CLI_UNSIGNED, "N",
+	  "how many requests ask other machines at once; others wait (default: 64)",
+	  offsetof(struct cache_args, remote_workers), NULL },
 	{ "http-head-timeout", 0, CLI_UNSIGNED, "SECONDS",
 	  "how long the first request of a connection may take to come (default: 10)",
 	  offsetof(struct cache_args, head_timeout), NULL },
@@ -116,6 +136,16 @@ static void set_seconds(int64_t *limit_ns, unsigned wish)
 		*limit_ns = wish * NS_PER_S;
 }
 
+static enum rc set_hours(const char *option, int64_t *limit_ns, unsigned wish, struct err *err)
+{
+	if (wish > HOURS_MAX)
+		return err_set(err, RC_INVALID, "--%s is at most %d hours, not %u", option,
+			       HOURS_MAX, wish);
+	if (wish > 0)
+		*limit_ns = wish * 3600 * NS_PER_S;
+	return RC_OK;
+}
+
 static enum rc load_limits(const struct cache_args *args, struct http_limits *out, struct err *err)
 {
 	size_t rate = 0;
@@ -127,6 +157,9 @@ static enum rc load_limits(const struct cache_args *args, struct http_limits *ou
 	set(&out->connections, args->connections);
 	out->client_connections = out->connections / 4 > 0 ? out->connections / 4 : 1;
 	set(&out->client_connections, args->client_connections);
+	set(&out->health_connections, args->health_connections);
+	set(&out->workers, args->workers);
+	set(&out->remote_workers, args->remote_workers);
 	set_seconds(&out->head_ns, args->head_timeout);
 	set_seconds(&out->idle_ns, args->idle_timeout);
 	set_seconds(&out->wait_ns, args->wait_timeout);
@@ -136,15 +169,23 @@ static enum rc load_limits(const struct cache_args *args, struct http_limits *ou
 static enum rc load_upload_limits(const struct cache_args *args, struct nar_upload_limits *out,
 				  struct err *err)
 {
-	size_t quota = 0;
+	size_t quota = 0, nar_size = 0;
 	enum rc rc = cli_size("upload-quota", args->upload_quota,
 			      nar_upload_limits_default.client_bytes, 0, &quota, err);
 
+	if (rc == RC_OK)
+		rc = cli_size("upload-nar-size", args->upload_nar_size,
+			      nar_upload_limits_default.nar_bytes, 1, &nar_size, err);
 	*out = nar_upload_limits_default;
+	out->nar_bytes = nar_size;
 	out->client_bytes = quota;
 	if (quota > out->all_bytes / 4)
 		out->all_bytes = quota > UINT64_MAX / 4 ? UINT64_MAX : 4 * (uint64_t)quota;
 	set(&out->parallel, args->parallel_uploads);
+	if (rc == RC_OK)
+		rc = set_hours("upload-keep", &out->keep_ns, args->upload_keep, err);
+	if (rc == RC_OK)
+		rc = set_hours("upload-timeout", &out->upload_ns, args->upload_timeout, err);
 	return rc;
 }
 
@@ -203,6 +244,8 @@ bool cache_args_given(const struct cache_args *args)
 	return args->priority || args->compression || args->cache_size || args->eager ||
 	       uploads->allow || uploads->token_file || uploads->required.count > 0 ||
 	       uploads->sign_keys.count > 0 || args->upload_quota || args->parallel_uploads ||
+	       args->upload_nar_size || args->upload_keep || args->upload_timeout ||
+	       args->health_connections || args->workers || args->remote_workers ||
 	       args->proxies.count > 0 || args->connections || args->client_connections ||
 	       args->head_timeout || args->idle_timeout || args->wait_timeout || args->least_rate;
 }

@@ -12,10 +12,12 @@ struct cache_args {
 	const char *cache_size;
 	bool eager;
 	struct upload_wish uploads;
-	const char *upload_quota;
+	const char *upload_quota, *upload_nar_size;
 	unsigned parallel_uploads;
+	unsigned upload_keep, upload_timeout; /* hours */
 	struct cli_list proxies;
-	unsigned connections, client_connections;
+	unsigned connections, client_connections, health_connections;
+	unsigned workers, remote_workers;
 	unsigned head_timeout, idle_timeout, wait_timeout; /* seconds */
 	const char *least_rate;
 };
