@@ -441,7 +441,9 @@ static int small(const char *address, size_t count)
 	int64_t put, each, many;
 	size_t got = 0;
 
-	ensure(store_open(&(struct store_addresses){ .store = address }, &services, &err), &err);
+	ensure(store_open(&(struct store_addresses){ .store = address }, STORE_WRITE, &services,
+			  &err),
+	       &err);
 	put = clock_monotonic_ns();
 	put_small(services.blobs, digests, count);
 	put = clock_monotonic_ns() - put;

@@ -25,9 +25,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/pool.h"
 #include "double/vhost_user_client.h"
 #include "fs/fuse_wire.h"
+#include "threads.h"
 
 enum {
 	ROOM = (1 << 17) + 4096,
@@ -152,7 +152,7 @@ static void measure(const char *what, unsigned threads, const struct load *shape
 		loads[i].ring = i + 1;
 		loads[i].requests = requests;
 		loads[i].next = &next;
-		ids[i] = thread_start("load", shape->client ? run : run_on_mount, &loads[i]);
+		ids[i] = testing_thread("load", shape->client ? run : run_on_mount, &loads[i]);
 	}
 	for (unsigned i = 0; i < threads; i++) {
 		pthread_join(ids[i], NULL);
