@@ -82,7 +82,8 @@ static enum rc print_path(struct copying *copying, const struct path_info *info,
 /* What ends the command, not just one of its paths. */
 static bool ends_all(const struct cli *cli, enum rc rc)
 {
-	return rc == RC_CANCELLED || rc == RC_NO_SPACE || rc == RC_UNAVAILABLE || cli->stdout_gone;
+	return rc == RC_CANCELLED || rc == RC_NO_SPACE || rc == RC_UNAVAILABLE ||
+	       rc == RC_CERTIFICATE || cli->stdout_gone;
 }
 
 /* RC_OK: the others go on. The first failure is the command's. failed NULL: the sentence alone says which it

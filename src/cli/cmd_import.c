@@ -189,7 +189,8 @@ static enum rc tell(struct importing *importing)
 /* What ends the command, not just one of its paths. */
 static bool ends_all(const struct cli *cli, enum rc rc)
 {
-	return rc == RC_CANCELLED || rc == RC_NO_SPACE || rc == RC_UNAVAILABLE || cli->stdout_gone;
+	return rc == RC_CANCELLED || rc == RC_NO_SPACE || rc == RC_UNAVAILABLE ||
+	       rc == RC_CERTIFICATE || cli->stdout_gone;
 }
 
 static void import_all(struct importing *importing, int argc, char **argv)

@@ -267,6 +267,20 @@ static bool worth_another(CURLcode code)
 	}
 }
 
+/* Whom we ask is not whom we trust, or what says whom we trust cannot be used. */
+static bool is_of_certificates(CURLcode code)
+{
+	switch (code) {
+	case CURLE_PEER_FAILED_VERIFICATION:
+	case CURLE_SSL_CACERT_BADFILE:
+	case CURLE_SSL_CERTPROBLEM:
+	case CURLE_SSL_ISSUER_ERROR:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static enum rc failed(struct http_transfer *t, bool *again, struct err *err)
 {
 	if (t->headers_too_large)
@@ -278,7 +292,7 @@ static enum rc failed(struct http_transfer *t, bool *again, struct err *err)
 	*again = worth_another(t->result);
 	if (t->result == CURLE_OUT_OF_MEMORY)
 		return err_set(err, RC_NO_MEMORY, "no memory for an HTTP request");
-	return err_set(err, RC_UNAVAILABLE, "%s",
+	return err_set(err, is_of_certificates(t->result) ? RC_CERTIFICATE : RC_UNAVAILABLE, "%s",
 		       t->curl_error[0] ? t->curl_error : curl_easy_strerror(t->result));
 }
 

@@ -21,6 +21,7 @@
 #include "base/lru.h"
 #include "base/mem.h"
 #include "base/pool.h"
+#include "net/tls_files.h"
 #include "nix/signature.h"
 #include "store/nix_documents.h"
 #include "store/nix_fetch.h"
@@ -498,6 +499,14 @@ static enum rc take_credentials(const struct url *url, const char *base, struct 
 	return rc;
 }
 
+/* libcurl reads it again for each connection, and says little of what is wrong with it. */
+static enum rc check_ca(const char *path, struct err *err)
+{
+	struct tls_files files CLEANUP(tls_files_release) = { .cert = BUF_INIT };
+
+	return tls_files_read(NULL, NULL, path, &files, err);
+}
+
 enum rc path_info_nix_http_new(const struct url *url, const struct nix_http_options *options,
 			       const struct services *near, const struct services *far,
 			       struct path_info_service **out, struct err *err)
@@ -511,8 +520,10 @@ enum rc path_info_nix_http_new(const struct url *url, const struct nix_http_opti
 	*out = NULL;
 	path_info_service_init(&self->base, &nix_http_ops);
 	http.ca_file = url_param(url, "tls-ca");
+	rc = check_ca(http.ca_file, err);
 	self->cache.base = base_of(url);
-	rc = take_credentials(url, self->cache.base, &token, &origin, &http, err);
+	if (rc == RC_OK)
+		rc = take_credentials(url, self->cache.base, &token, &origin, &http, err);
 	self->cache.client = http_client_new(&http);
 	self->miss_ns = options ? options->miss_ns : nix_http_options_default.miss_ns;
 	self->bad_ns = options ? options->bad_ns : nix_http_options_default.bad_ns;

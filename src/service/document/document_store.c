@@ -94,7 +94,7 @@ static enum rc combined_get(struct document_store *store, const struct op *op, s
 
 	if (rc == RC_NOT_FOUND)
 		rc = document_store_get(combined->far, op, name, out, err);
-	return rc == RC_UNAVAILABLE || rc == RC_DENIED ? RC_NOT_FOUND : rc;
+	return rc == RC_UNAVAILABLE || rc == RC_DENIED || rc == RC_CERTIFICATE ? RC_NOT_FOUND : rc;
 }
 
 static enum rc combined_put(struct document_store *store, const struct op *op, struct view name,

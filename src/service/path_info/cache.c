@@ -108,7 +108,7 @@ static enum rc far_get(struct cache *cache, ask_far *ask, const struct op *op,
 	if (rc == RC_UNAVAILABLE && path_info_service_ingests(cache->far) &&
 	    ask == path_info_service_get && is_announced(cache, op, hash))
 		return err_set(err, rc, "%s", why.message);
-	if (rc == RC_UNAVAILABLE || rc == RC_DENIED) {
+	if (rc == RC_UNAVAILABLE || rc == RC_DENIED || rc == RC_CERTIFICATE) {
 		note_away(cache, &why);
 		return err_set(err, RC_NOT_FOUND, "%s does not answer", cache->name);
 	}
