@@ -17,6 +17,7 @@
 #include "cli/roots.h"
 #include "cli/socket_access.h"
 #include "fs/fs.h"
+#include "net/listen_socket.h"
 #include "transport/guest_fault.h"
 #include "transport/vhost_user.h"
 
@@ -152,23 +153,21 @@ static enum rc serve(struct cli *cli, const struct virtiofs_args *args, int fd, 
 	return rc == RC_CANCELLED ? RC_OK : rc;
 }
 
-static enum rc listen_at_path(const struct virtiofs_args *args, const char *path, int *fd,
-			      struct err *err)
+static enum rc listen_at_path(const struct virtiofs_args *args, const char *path,
+			      struct listen_socket *out, struct err *err)
 {
 	struct socket_access access;
 	enum rc rc = socket_access_parse(&args->socket, &access, err);
 	if (rc != RC_OK)
 		return rc;
 	mode_t before = socket_access_begin(&access);
-	rc = vhost_user_listen(path, fd, err);
+	rc = listen_socket_open_path(path, out, err);
 	socket_access_end(&access, before);
 	if (rc != RC_OK)
 		return rc;
 	rc = socket_access_give(&access, path, err);
-	if (rc != RC_OK) {
-		close(*fd);
-		unlink(path);
-	}
+	if (rc != RC_OK)
+		listen_socket_close(out);
 	return rc;
 }
 
@@ -178,6 +177,7 @@ static enum rc run(struct cli *cli, const void *options_, int argc, char **argv,
 	const char *path = argc > 0 ? argv[0] : NULL;
 	bool listening = true;
 	enum rc rc = RC_OK;
+	struct listen_socket socket = { .fd = -1, .lock_fd = -1 };
 	int fd = -1;
 
 	if ((path != NULL) == (args->fd != NULL))
@@ -188,15 +188,14 @@ static enum rc run(struct cli *cli, const void *options_, int argc, char **argv,
 	if (rc == RC_OK)
 		rc = cli_open_store(cli, err);
 	if (rc == RC_OK && path)
-		rc = listen_at_path(args, path, &fd, err);
+		rc = listen_at_path(args, path, &socket, err);
 	if (rc != RC_OK)
 		return rc;
 	/* A front-end that takes its memory back shall not end what the next one needs. */
 	guest_fault_install();
-	rc = serve(cli, args, fd, listening, err);
-	if (path)
-		unlink(path);
-	close(fd);
+	rc = serve(cli, args, path ? socket.fd : fd, listening, err);
+	listen_socket_close(&socket);
+	fd_cleanup(&fd);
 	return rc;
 }
 

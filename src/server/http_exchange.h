@@ -9,7 +9,7 @@
 #include "server/http_rate.h"
 #include "server/http_server.h"
 #include "server/http_work.h"
-#include "server/listen_socket.h"
+#include "net/listen_socket.h"
 
 enum {
 	HTTP_LISTENERS_MAX = 64,

@@ -31,7 +31,7 @@
 #include "server/rpc_accept.h"
 #include "server/rpc_call.h"
 #include "server/rpc_tls.h"
-#include "server/listen_socket.h"
+#include "net/listen_socket.h"
 
 enum {
 	DEFAULT_THREADS = 128,

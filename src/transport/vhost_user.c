@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/machine.h"
@@ -489,48 +487,6 @@ enum rc vhost_user_serve(struct vhost_user *vhost, int fd, int stop_fd, struct e
 		close(front.backend_fd);
 	close(fd);
 	return rc == RC_NOT_FOUND ? RC_OK : rc;
-}
-
-/* The socket */
-
-/* Whether nobody listens at that socket any more. */
-static bool is_dead(const struct sockaddr_un *address)
-{
-	struct stat status;
-	if (lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
-		return false;
-	AUTO_FD int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	return fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
-	       errno == ECONNREFUSED;
-}
-
-enum rc vhost_user_listen(const char *path, int *fd, struct err *err)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	*fd = -1;
-	if (*path == '\0' || strlen(path) >= sizeof(address.sun_path))
-		return err_set(err, RC_INVALID, "a socket's path has 1 to %zu bytes: '%s'",
-			       sizeof(address.sun_path) - 1, path);
-	memcpy(address.sun_path, path, strlen(path));
-	int made = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (made < 0)
-		return err_errno(err, errno, "cannot make a socket");
-	int bound = bind(made, (struct sockaddr *)&address, sizeof(address));
-	if (bound < 0 && errno == EADDRINUSE) {
-		if (!is_dead(&address)) {
-			close(made);
-			return err_set(err, RC_BUSY, "'%s' is in use", path);
-		}
-		unlink(path);
-		bound = bind(made, (struct sockaddr *)&address, sizeof(address));
-	}
-	if (bound < 0 || listen(made, 1) < 0) {
-		int errnum = errno;
-		close(made);
-		return err_errno(err, errnum, "cannot listen at '%s'", path);
-	}
-	*fd = made;
-	return RC_OK;
 }
 
 enum rc vhost_user_new(struct fs *fs, const struct vhost_user_options *options,

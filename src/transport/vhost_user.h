@@ -26,8 +26,6 @@ enum rc vhost_user_new(struct fs *fs, const struct vhost_user_options *options,
 		       struct vhost_user **out, struct err *err) MUST_USE;
 void vhost_user_free(struct vhost_user *vhost); /* NULL is fine */
 
-/* A socket that listens at path. A dead one that is there is replaced, RC_BUSY where it lives. */
-enum rc vhost_user_listen(const char *path, int *fd, struct err *err) MUST_USE;
 /* Serves one front-end over fd (owned from here) until it hangs up: RC_OK; until stop_fd is
  * readable: RC_CANCELLED; or until it breaks the protocol. One at a time. */
 enum rc vhost_user_serve(struct vhost_user *vhost, int fd, int stop_fd, struct err *err) MUST_USE;

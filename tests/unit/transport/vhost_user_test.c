@@ -665,32 +665,6 @@ static void refusals_are_acknowledged(void **state)
 	guest_close(&guest);
 }
 
-static void sockets(void **state)
-{
-	(void)state;
-	AUTO_TESTING_DIR char *dir = testing_dir();
-	AUTO_FREE char *path = mem_printf("%s/socket", dir);
-	AUTO_FREE char *file = mem_printf("%s/file", dir);
-	struct err err = ERR_INIT;
-	char name[200];
-	int fd, again;
-	assert_ok(vhost_user_listen(path, &fd, &err), &err);
-	assert_rc(RC_BUSY, vhost_user_listen(path, &again, &err), &err);
-	assert_int_equal(again, -1);
-	close(fd);
-	/* Its owner is dead. */
-	assert_ok(vhost_user_listen(path, &fd, &err), &err);
-	close(fd);
-	close(open(file, O_CREAT | O_WRONLY, 0600));
-	assert_rc(RC_BUSY, vhost_user_listen(file, &fd, &err), &err);
-	assert_int_equal(access(file, F_OK), 0);
-	memset(name, 'a', sizeof(name));
-	name[sizeof(name) - 1] = '\0';
-	assert_rc(RC_INVALID, vhost_user_listen(name, &fd, &err), &err);
-	assert_rc(RC_INVALID, vhost_user_listen("", &fd, &err), &err);
-	assert_rc(RC_NOT_FOUND, vhost_user_listen("/nowhere/at/all", &fd, &err), &err);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -710,7 +684,6 @@ int main(void)
 		cmocka_unit_test(bad_messages_end_it),
 		cmocka_unit_test(bad_headers_end_it),
 		cmocka_unit_test(refusals_are_acknowledged),
-		cmocka_unit_test(sockets),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

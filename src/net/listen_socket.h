@@ -1,6 +1,6 @@
 /* Sockets to listen on, by the addresses that people write; and whose a unix socket's path is. */
-#ifndef CASTOR_SERVER_LISTEN_SOCKET_H
-#define CASTOR_SERVER_LISTEN_SOCKET_H
+#ifndef CASTOR_NET_LISTEN_SOCKET_H
+#define CASTOR_NET_LISTEN_SOCKET_H
 
 #include "base/err.h"
 
@@ -14,12 +14,15 @@ struct listen_socket {
  * lives there; a dead socket file is replaced. */
 enum rc listen_socket_open(const char *address, struct listen_socket *out,
 			   struct err *err) MUST_USE;
+/* The same of a unix socket, whose path may look like anything. */
+enum rc listen_socket_open_path(const char *path, struct listen_socket *out,
+				struct err *err) MUST_USE;
 /* The TCP port that it is bound to; 0: it is a unix socket. */
 int listen_socket_port(const struct listen_socket *socket);
 /* Removes the socket's file. */
 void listen_socket_close(struct listen_socket *socket);
 
-/* Takes the lock beside a unix socket's path: a socket whose lock is free is dead. RC_BUSY. */
+/* Takes the lock beside a unix socket's path. RC_BUSY: somebody has it, or answers at the socket without one. */
 enum rc listen_socket_lock(const char *path, int *lock_fd, struct err *err) MUST_USE;
 
 #endif

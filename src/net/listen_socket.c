@@ -1,5 +1,5 @@
 /* Listening by address. */
-#include "server/listen_socket.h"
+#include "net/listen_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +18,20 @@
 
 enum { BACKLOG = 1024 };
 
+/* Whether nobody listens there: another program's socket has no lock of ours. */
+static bool is_dead(const char *path)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	bool dead;
+
+	memcpy(un.sun_path, path, strlen(path));
+	dead = fd >= 0 && connect(fd, (struct sockaddr *)&un, sizeof(un)) != 0 &&
+	       (errno == ECONNREFUSED || errno == ENOENT);
+	fd_cleanup(&fd);
+	return dead;
+}
+
 enum rc listen_socket_lock(const char *path, int *lock_fd, struct err *err)
 {
 	char *lock_path AUTO_FREE = mem_printf("%s.lock", path);
@@ -31,7 +45,7 @@ enum rc listen_socket_lock(const char *path, int *lock_fd, struct err *err)
 	fd = open(lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return err_errno(err, errno, "%s", lock_path);
-	if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+	if (flock(fd, LOCK_EX | LOCK_NB) != 0 || !is_dead(path)) {
 		close(fd);
 		return err_set(err, RC_BUSY, "another server listens on %s", path);
 	}
@@ -64,16 +78,18 @@ static enum rc open_failed(const char *address, struct err *err)
 	return err_errno(err, errnum, "cannot listen on %s", address);
 }
 
-static enum rc open_unix(const char *address, struct listen_socket *out, struct err *err)
+static enum rc open_unix(const char *address, bool abstract, struct listen_socket *out,
+			 struct err *err)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	size_t len = strlen(address);
 	enum rc rc = RC_OK;
 
-	if (len >= sizeof(un.sun_path))
-		return err_set(err, RC_INVALID, "%s: too long for a socket's path", address);
+	if (len == 0 || len >= sizeof(un.sun_path))
+		return err_set(err, RC_INVALID, "a socket's path has 1 to %zu bytes: '%s'",
+			       sizeof(un.sun_path) - 1, address);
 	memcpy(un.sun_path, address, len);
-	if (address[0] == '@') {
+	if (abstract) {
 		un.sun_path[0] = '\0';
 	} else {
 		len++;
@@ -88,7 +104,7 @@ static enum rc open_unix(const char *address, struct listen_socket *out, struct 
 		rc = open_failed(address, err);
 		fd_cleanup(&out->lock_fd);
 		out->lock_fd = -1;
-	} else if (address[0] != '@') {
+	} else if (!abstract) {
 		out->path = mem_strdup(address);
 	}
 	return rc;
@@ -125,9 +141,15 @@ static enum rc open_tcp(const char *address, struct listen_socket *out, struct e
 enum rc listen_socket_open(const char *address, struct listen_socket *out, struct err *err)
 {
 	*out = (struct listen_socket){ .fd = -1, .lock_fd = -1 };
-	return address[0] == '/' || address[0] == '.' || address[0] == '@'
-		       ? open_unix(address, out, err)
+	return strchr("/.@", address[0]) && address[0]
+		       ? open_unix(address, address[0] == '@', out, err)
 		       : open_tcp(address, out, err);
+}
+
+enum rc listen_socket_open_path(const char *path, struct listen_socket *out, struct err *err)
+{
+	*out = (struct listen_socket){ .fd = -1, .lock_fd = -1 };
+	return open_unix(path, false, out, err);
 }
 
 int listen_socket_port(const struct listen_socket *socket)
