@@ -389,8 +389,8 @@ static void test_nars_of_another_host(void **state)
 	assert_true(other.asked && !other.told);
 	/* The cache itself was: bWU6c2VjcmV0 is me:secret. */
 	assert_true(site.told);
+	http_double_stop(server); /* before what it sends goes */
 	close_site(&site);
-	http_double_stop(server);
 }
 
 static void test_urls_that_do_not(void **state)
