@@ -473,42 +473,6 @@ enum rc local_packs_frames(struct local_packs *packs, const struct local_place *
 	return RC_OK;
 }
 
-static enum rc read_whole(struct local_packs *packs, const struct local_place_value *value,
-			  enum local_record_kind kind, const struct digest *digest, void *out,
-			  struct err *err)
-{
-	struct record record = { kind, &value->place, digest, NULL, true };
-	AUTO_PACK_FILE struct pack_file *file = NULL;
-
-	if (value->place.pack == 0)
-		return read_stretch(packs, value, digest, out, err);
-	/* Anew: one that is open may be of a file that has not its name any more. */
-	enum rc rc = open_pack(packs, value->place.pack, &file, err);
-	return rc == RC_OK ? read_frame(packs, file, &record, out, err) : rc;
-}
-
-enum rc local_packs_check(struct local_packs *packs, const struct local_place_value *value,
-			  enum local_record_kind kind, const struct digest *digest, struct err *err)
-{
-	const struct local_place *place = &value->place;
-	struct buf data;
-
-	if (!scratch_take(packs, place->raw ? place->raw : 1, &data))
-		return err_set(err, RC_NO_MEMORY, "no memory for %u bytes", place->raw);
-	enum rc rc = read_whole(packs, value, kind, digest, data.ptr, err);
-	if (rc == RC_OK) {
-		struct digest found = digest_of(view_of(data.ptr, place->raw));
-
-		if (!digest_equal(&found, digest)) {
-			rc = err_set(err, RC_CORRUPT, "its bytes are not those of its digest");
-			rc = place->pack ? place_context(err, rc, kind_names[kind], digest, place)
-					 : raw_context(err, rc, digest, value);
-		}
-	}
-	scratch_give(packs, &data);
-	return rc == RC_NOT_FOUND ? RC_CORRUPT : rc;
-}
-
 /* ---- Meta records ---- */
 
 static enum rc window_get(struct local_packs *packs, struct pack_file *file, uint64_t number,

@@ -42,12 +42,6 @@ enum rc local_packs_meta(struct local_packs *packs, const struct local_place *pl
 			 enum local_record_kind kind, const struct digest *digest, struct buf *out,
 			 struct err *err) MUST_USE;
 
-/* Is the record of a chunk or directory whole there: header, checksum, and the data's digest? Reads all
- * of it, past what is kept in memory of packs. RC_CORRUPT: it is damaged, or not in that place. */
-enum rc local_packs_check(struct local_packs *packs, const struct local_place_value *value,
-			  enum local_record_kind kind, const struct digest *digest,
-			  struct err *err) MUST_USE;
-
 /* Many chunks, each of which lies in a pack, in the order of their places. */
 struct local_many {
 	struct local_place_value value;

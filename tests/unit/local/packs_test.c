@@ -181,77 +181,6 @@ static void test_parts(void **state)
 	env_close(&env);
 }
 
-/* Any byte of a record that changes is found by whoever asks whether it is whole. */
-static void test_check(void **state)
-{
-	struct env env;
-	struct err err = ERR_INIT;
-
-	(void)state;
-	env_open(&env);
-	struct local_place_value value = place_of(&env, 50), next = place_of(&env, 51);
-	size_t size = LOCAL_RECORD_HEADER_SIZE + (size_t)value.place.stored;
-	char name[LOCAL_PACK_NAME_MAX];
-	local_pack_name(value.place.pack, name);
-	AUTO_FREE char *path = mem_printf("%s/packs/%s", env.dir, name);
-	AUTO_FD int fd = open(path, O_RDWR | O_CLOEXEC);
-	assert_true(fd >= 0);
-	for (size_t at = 0; at < size; at++) {
-		uint8_t byte;
-
-		assert_int_equal(pread(fd, &byte, 1, (off_t)(value.place.offset + at)), 1);
-		byte ^= 0x10;
-		assert_int_equal(pwrite(fd, &byte, 1, (off_t)(value.place.offset + at)), 1);
-		assert_int_equal(local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK,
-						   &env.digests[50], &err),
-				 RC_CORRUPT);
-		assert_non_null(strstr(err.message, name));
-		byte ^= 0x10;
-		assert_int_equal(pwrite(fd, &byte, 1, (off_t)(value.place.offset + at)), 1);
-	}
-	assert_ok(local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK, &env.digests[50],
-				    &err),
-		  &err);
-	assert_int_equal(local_packs_check(env.store->packs, &next, LOCAL_RECORD_CHUNK,
-					   &env.digests[50], &err),
-			 RC_CORRUPT);
-	assert_int_equal(unlink(path), 0);
-	assert_int_equal(local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK,
-					   &env.digests[50], &err),
-			 RC_CORRUPT);
-	env_close(&env);
-}
-
-/* A raw file has no checksums: it is its digest that tells. */
-static void test_check_raw(void **state)
-{
-	struct env env;
-	struct err err = ERR_INIT;
-	char name[LOCAL_RAW_NAME_MAX];
-
-	(void)state;
-	env_open(&env);
-	struct digest digest = digest_of(view_of_string("of a raw file"));
-	struct local_place_value value = { .place = { .stored = 13, .raw = 13 }, .raw_of = digest };
-	assert_int_equal(
-		local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK, &digest, &err),
-		RC_CORRUPT);
-	local_raw_name(&digest, name);
-	AUTO_FREE char *dir = mem_printf("%s/raw/%.2s", env.dir, name);
-	AUTO_FREE char *path = mem_printf("%s/raw/%s", env.dir, name);
-	assert_true(mkdir(dir, 0700) == 0 || errno == EEXIST);
-	AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	assert_int_equal(pwrite(fd, "of a raw file", 13, 0), 13);
-	assert_ok(local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK, &digest, &err),
-		  &err);
-	assert_int_equal(pwrite(fd, "0", 1, 5), 1);
-	assert_int_equal(
-		local_packs_check(env.store->packs, &value, LOCAL_RECORD_CHUNK, &digest, &err),
-		RC_CORRUPT);
-	assert_non_null(strstr(err.message, "raw file"));
-	env_close(&env);
-}
-
 static enum rc count_looks(void *context, struct view value, struct err *err)
 {
 	unsigned *looks = context;
@@ -437,9 +366,10 @@ static void test_many_packs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_overlapping), cmocka_unit_test(test_parts),
-		cmocka_unit_test(test_check),       cmocka_unit_test(test_check_raw),
-		cmocka_unit_test(test_looks),       cmocka_unit_test(test_many_packs),
+		cmocka_unit_test(test_overlapping),
+		cmocka_unit_test(test_parts),
+		cmocka_unit_test(test_looks),
+		cmocka_unit_test(test_many_packs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
